@@ -1,0 +1,1 @@
+"""The agents: one Faust agent a file, from the topics it reads to when it acknowledges."""

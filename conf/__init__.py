@@ -1,0 +1,1 @@
+"""Data files: settings with their defaults, topics, rules, templates."""

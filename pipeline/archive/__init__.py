@@ -1,0 +1,1 @@
+"""The archive: messages as BSON objects and rows."""

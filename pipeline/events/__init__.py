@@ -1,0 +1,1 @@
+"""Events: models, ids, topics, versions."""

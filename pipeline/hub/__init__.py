@@ -1,0 +1,1 @@
+"""The hub: tasks handed to plugins."""

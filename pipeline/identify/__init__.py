@@ -1,0 +1,1 @@
+"""What bytes are: hashes, types, formats, rule hits."""

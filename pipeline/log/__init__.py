@@ -1,0 +1,1 @@
+"""The log: events on topics, durable and in order, in a folder of ours or in Kafka."""

@@ -1,0 +1,130 @@
+"""What a log is to the rest of Headrace: topics of partitions of records, appended and read in order.
+
+Two implementations keep this contract and pass one test suite: `pipeline.log.embedded` (a folder, one
+process) and `pipeline.log.kafka`. Nothing else in the project knows which of them it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic, the unit of order."""
+
+    topic: str
+    partition: int
+
+
+class Bounds(NamedTuple):
+    """The offsets a partition holds: `start` is the first readable one, `end` the next to be written."""
+
+    start: int
+    end: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record as it was read. `value` None is a tombstone; `headers` keep order and duplicates."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class NewRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record to append.
+
+    `partition` None leaves the choice to the key (murmur2 as Kafka's default partitioner does it; no
+    key means any partition); `timestamp_ms` None means now.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class Placed(NamedTuple):
+    """Where an appended record went."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """A topic as it should be. `config` holds Kafka's names: ``retention.ms``, ``cleanup.policy``."""
+
+    name: str
+    partitions: int = 1
+    replicas: int = 1
+    config: Mapping[str, str] = {}
+
+
+class Reader(Protocol):
+    """A position in each of some partitions, moving forward as records are read.
+
+    Readers are independent of each other and of consumer groups, and commit nothing.
+    """
+
+    async def read(self, *, max_records: int, wait_seconds: float) -> list[Record]:
+        """Return the next records, in order within each partition.
+
+        Waits at most `wait_seconds` for the first one; an empty list means none came. A position below
+        the start of a partition moves to its start. Raises `Unavailable` when the log does not answer.
+        """
+
+    async def close(self) -> None:
+        """Give up the position; safe to repeat."""
+
+
+class Log(Protocol):
+    """The operations every log offers. All raise `Unavailable` when the log cannot be reached in time."""
+
+    async def open(self) -> None:
+        """Connect, or take the folder and repair a torn end.
+
+        Raises `Conflict` when another process holds the folder.
+        """
+
+    async def close(self) -> None:
+        """Finish what was appended, then let go; safe to repeat."""
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """Create the topics that do not exist and return their names; existing ones stay as they are."""
+
+    async def topics(self) -> dict[str, int]:
+        """Return the number of partitions of every topic, by name."""
+
+    async def append(self, records: Sequence[NewRecord]) -> list[Placed]:
+        """Append records and return their places, in the order given, once all of them are durable.
+
+        On failure some of them may have been written; appending again may repeat those, so readers
+        must tell repeats by key. Raises `TooLarge` before anything is written when one record is above
+        the limit, `NotFound` for an unknown topic, `StorageFull` when the disk is.
+        """
+
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Return the readable range of each partition."""
+
+    def reader(self, positions: Mapping[TopicPartition, int]) -> Reader:
+        """Return a reader that starts at the given offsets."""
+
+    async def commit(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """Store the next offset to read for a consumer group; durable when it returns."""
+
+    async def committed(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the stored offsets of a consumer group; partitions it never committed are left out."""

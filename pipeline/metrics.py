@@ -1,0 +1,58 @@
+"""Every metric by name, in one registry that `/metrics` prints.
+
+Names follow ``headrace_<thing>_<unit>_total``; docs/operating.md lists them and a test compares.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+_CALL_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60)
+
+AGENT_RECEIVED = Counter(
+    "headrace_agent_received",
+    "Records an agent took from its topics.",
+    ["agent"],
+    registry=REGISTRY,
+)
+AGENT_SENT = Counter(
+    "headrace_agent_sent",
+    "Records, documents, rows or objects an agent wrote.",
+    ["agent"],
+    registry=REGISTRY,
+)
+AGENT_FAILED = Counter(
+    "headrace_agent_failed",
+    "Attempts of an agent that failed and were repeated.",
+    ["agent"],
+    registry=REGISTRY,
+)
+AGENT_PARKED = Counter(
+    "headrace_agent_parked",
+    "Records an agent put aside with a reason.",
+    ["agent"],
+    registry=REGISTRY,
+)
+OUTSIDE_CALLS = Histogram(
+    "headrace_outside_call_seconds",
+    "Duration of calls to other systems.",
+    ["part", "call", "result"],
+    buckets=_CALL_BUCKETS,
+    registry=REGISTRY,
+)
+OUTSIDE_RETRIES = Counter(
+    "headrace_outside_call_retries",
+    "Repeated calls to other systems.",
+    ["part", "call"],
+    registry=REGISTRY,
+)
+PARSED = Counter(
+    "headrace_parsed_objects",
+    "Objects that went through the parser process.",
+    ["result"],
+    registry=REGISTRY,
+)
+TASKS = Gauge("headrace_tasks", "Tasks handed to plugins, by state.", ["state"], registry=REGISTRY)
+TASK_EVENTS = Counter("headrace_task_events", "What happened to tasks.", ["what"], registry=REGISTRY)

@@ -1,0 +1,1 @@
+"""The web surface: routes, one file a resource."""
