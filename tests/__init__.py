@@ -1,0 +1,1 @@
+"""Tests, through the public surface: HTTP, commands, topics and the contracts of the ports."""

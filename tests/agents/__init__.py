@@ -1,0 +1,1 @@
+"""Agents and tables on a running log."""
