@@ -54,5 +54,28 @@ PARSED = Counter(
     ["result"],
     registry=REGISTRY,
 )
-TASKS = Gauge("headrace_tasks", "Tasks handed to plugins, by state.", ["state"], registry=REGISTRY)
+TASKS = Gauge("headrace_tasks", "Tasks handed to plugins and not finished.", registry=REGISTRY)
 TASK_EVENTS = Counter("headrace_task_events", "What happened to tasks.", ["what"], registry=REGISTRY)
+WEB_REQUESTS = Histogram(
+    "headrace_web_request_seconds",
+    "Duration of HTTP requests until the answer was sent.",
+    ["route", "method", "status"],
+    buckets=_CALL_BUCKETS,
+    registry=REGISTRY,
+)
+WEB_RECEIVED = Counter(
+    "headrace_web_received_bytes", "Bytes of objects received over HTTP.", registry=REGISTRY
+)
+WEB_SENT = Counter("headrace_web_sent_bytes", "Bytes of objects sent over HTTP.", registry=REGISTRY)
+LOG_LAG = Gauge(
+    "headrace_log_lag_records",
+    "Records of a partition a group has not acknowledged yet.",
+    ["group", "topic", "partition"],
+    registry=REGISTRY,
+)
+AGENT_STALLED = Gauge(
+    "headrace_agent_stalled",
+    "Whether a group has work and makes no progress.",
+    ["group"],
+    registry=REGISTRY,
+)

@@ -1,0 +1,68 @@
+"""Logging: structured lines on standard error, for people or for machines.
+
+Normal operation logs nothing above DEBUG; what is unexpected is a WARNING, what needs a person an ERROR.
+Standard output belongs to results.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from pipeline.settings import LoggingSettings
+
+NOISY = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "opensearch",
+    "alembic",
+    "aiosqlite",
+    "sqlalchemy.engine",
+    "pipeline.log.transport",
+)
+"""Whose INFO is of no use to an operator: libraries, and Faust's services under our names."""
+
+
+def configure(settings: LoggingSettings) -> None:
+    """Send our lines and those of the libraries through one renderer."""
+    level = logging.getLevelNamesMapping()[settings.level]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings.format),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _renderers(form: str) -> list[structlog.typing.Processor]:
+    if form == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

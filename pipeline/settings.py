@@ -1,0 +1,305 @@
+"""Settings: one typed tree from the shipped file, the user's file, the environment and the command line.
+
+Guarantees that a wrong name or value is refused before anything starts, with its name, the value and what
+is allowed, and that the origin of each value can be told. ``conf/headrace.toml`` documents every one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+import conf
+from pipeline.errors import SettingError
+
+PREFIX = "HEADRACE_"
+FILE_VARIABLE = "HEADRACE_CONFIG"
+SHIPPED_FILE = Path(conf.__file__).parent / "headrace.toml"
+
+_ALLOWED = {
+    "log": "embedded:, embedded:///folder or kafka://host:port[,host:port]",
+    "objects": "folder:, folder:///folder, memory:, s3://bucket or s3+http://KEY:SECRET@host:port/bucket",
+    "database": "sqlite:, sqlite:///file or postgresql://user:password@host:port/database",
+    "index": "sqlite:, sqlite:///file or opensearch+http://host:port",
+    "api": "http://host:port, or nothing",
+    "web.listen": "host:port",
+    "worker.stats_listen": "host:port, or nothing",
+    "events.prefix": "letters, digits, - and _",
+    "search.partition": "lower-case letters, digits, - and _",
+    "archive.prefix": "nothing, or path segments each ending in /",
+}
+"""What a value may look like, where the type alone does not say it."""
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+AgentName = Literal["enrich", "track", "index", "archive"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """How to reach Kafka beyond its address."""
+
+    tls: bool = False
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    client_id: str = "headrace"
+
+
+class EventsSettings(_Section):
+    """Topics and sources (dispatcher contract, section 7)."""
+
+    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")]
+    partitions: Positive
+    replicas: Positive
+    topics_file: str
+    sources_file: str
+    sources: dict[str, dict[str, Any]]
+
+
+class WebSettings(_Section):
+    """The HTTP surface."""
+
+    listen: Address
+    upload_max_bytes: Positive
+
+
+class WorkerSettings(_Section):
+    """What a worker runs."""
+
+    agents: Annotated[tuple[AgentName, ...], Field(min_length=1)]
+    stats_listen: Address | Literal[""]
+
+
+class ParserSettings(_Section):
+    """The parser processes and their limits."""
+
+    processes: Annotated[int, Field(ge=0, le=256)]
+    timeout_seconds: Seconds
+    memory_bytes: Positive
+    rules: str
+    yara_scan_max_bytes: Positive
+
+
+class TaskSettings(_Section):
+    """Work handed to plugins (metastore contract, section 9)."""
+
+    lapse_seconds: Seconds
+    retries: Annotated[int, Field(ge=0, le=100)]
+    backoff_seconds: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    offer_seconds: Seconds
+    scan_interval_seconds: Seconds
+
+
+class SearchSettings(_Section):
+    """The index (metastore contract, section 3)."""
+
+    partition: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+    default_security: str
+    shards: Positive
+    replicas: Annotated[int, Field(ge=0)]
+
+
+class ArchiveSettings(_Section):
+    """Which topics are kept, and how."""
+
+    topics: tuple[str, ...]
+    veto: tuple[str, ...]
+    prefix: Annotated[str, Field(pattern=r"^([a-zA-Z0-9._-]+/)*$")]
+    cluster: str
+    dedupe: Literal["exact", "upstream"]
+    batch_records: Annotated[int, Field(gt=0, le=10_000)]
+    concurrency: Annotated[int, Field(gt=0, le=1_000)]
+
+
+class LoggingSettings(_Section):
+    """What is logged, and in which form."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    format: Literal["console", "json"]
+
+
+class Settings(BaseSettings):
+    """The whole tree. Made by `load`, never changed afterwards."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data: str
+    log: Annotated[str, Field(pattern=r"^(embedded:|kafka://)")]
+    objects: Annotated[str, Field(pattern=r"^(folder:|memory:|s3://|s3\+https?://)")]
+    database: Annotated[str, Field(pattern=r"^(sqlite:|postgresql://)")]
+    index: Annotated[str, Field(pattern=r"^(sqlite:|opensearch\+https?://)")]
+    api: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+    kafka: KafkaSettings
+    events: EventsSettings
+    web: WebSettings
+    worker: WorkerSettings
+    parser: ParserSettings
+    tasks: TaskSettings
+    search: SearchSettings
+    archive: ArchiveSettings
+    logging: LoggingSettings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values as `load` merged them: the environment is one of its layers."""
+        del cls, settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @property
+    def data_folder(self) -> Path:
+        """Where everything is kept that is not on a server; absolute, not created."""
+        if self.data:
+            return Path(self.data).expanduser().absolute()
+        base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+        return Path(base).expanduser().absolute() / "headrace"
+
+
+class Loaded(_Section):
+    """Settings with the origin of each value, by dotted name."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def load(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Loaded:
+    """Merge the layers and check the result.
+
+    Args:
+        overrides: Values of the command line, nested like the file.
+        file: The user's file; None takes the one named by ``HEADRACE_CONFIG``, else the usual place.
+        environment: Where ``HEADRACE_…`` is looked up.
+
+    Raises:
+        SettingError: A file cannot be read, a name is unknown, or a value is not allowed.
+    """
+    layers = [(str(SHIPPED_FILE.name), _read(SHIPPED_FILE))]
+    chosen = _user_file(file, environment)
+    if chosen is not None:
+        layers.append((str(chosen), _read(chosen)))
+    layers.append(("environment", _from_environment(environment)))
+    layers.append(("command line", dict(overrides or {})))
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, values in layers:
+        _merge(merged, values)
+        origins.update(dict.fromkeys(flatten(values), origin))
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        raise _explain(error, merged, origins) from None
+    return Loaded(settings=settings, origins=origins)
+
+
+def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Give the leaves of a nested mapping by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{above}{name}.")
+        else:
+            flat[above + name] = value
+    return flat
+
+
+def _user_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
+    named = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    if named is not None:
+        return named.expanduser()
+    base = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    usual = Path(base).expanduser() / "headrace" / "headrace.toml"
+    return usual if usual.exists() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"read settings from {path}", error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"read settings from {path}", f"not TOML: {error}") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Turn ``HEADRACE_A__B=1`` into ``{"a": {"b": …}}``; lists and tables are written as TOML values."""
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+            continue
+        *above, name = variable.removeprefix(PREFIX).lower().split("__")
+        place = values
+        for level in above:
+            place = place.setdefault(level, {})
+        place[name] = _toml_or_text(text)
+    return values
+
+
+def _toml_or_text(text: str) -> Any:
+    """Read ``[…]`` and ``{…}`` as TOML; leave other text to the type of its setting."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: ValidationError, merged: Mapping[str, Any], origins: Mapping[str, str]) -> SettingError:
+    """Say the first thing that is wrong: the setting, its value, where it came from, what is allowed."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    flat = flatten(merged)
+    known = next((leaf for leaf in flat if (name + ".").startswith(leaf + ".")), name)
+    known = next((leaf for leaf in flat if leaf.startswith(name + ".")), known)
+    value = "…" if "password" in known else repr(flat.get(known))
+    where = origins.get(known, "nowhere")
+    if first["type"] == "extra_forbidden":
+        reason = "there is no such setting"
+    elif known in _ALLOWED:
+        reason = f"allowed: {_ALLOWED[known]}"
+    else:
+        reason = first["msg"]
+    return SettingError(
+        f"setting {name} = {value} (from {where})",
+        reason,
+        "`headrace config show` lists every setting; conf/headrace.toml explains them",
+    )
