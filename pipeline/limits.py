@@ -306,3 +306,5 @@ FETCH_WAIT_EMBEDDED_SECONDS = 1.0
 """Longest wait of one fetch from the embedded log; seeks end it."""
 FETCH_PARTITION_RECORDS = 2000
 """Most records of one partition in one fetch from the embedded log."""
+AGENT_FAILURES_COUNTED = 16
+"""Failures of an agent in a row that lengthen its pause."""

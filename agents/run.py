@@ -1,0 +1,155 @@
+"""Start and stop agents in this process.
+
+Each agent is a Faust app of its own, with its own consumer group: a slow one holds up no other, each has
+its lag, and a worker may run any set of them. An agent that crashes is logged, made anew and goes on at
+what it had not acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pipeline import limits, metrics
+from pipeline.app import Parts
+from pipeline.errors import HeadraceError
+from pipeline.hub.changelogs import app_id
+from pipeline.log.lag import lag
+from pipeline.log.location import embedded_folder, kafka_connection
+from pipeline.log.port import TopicPartition
+from pipeline.log.transport.app import App, create_app, embedded_broker, kafka_broker
+
+if TYPE_CHECKING:
+    from pipeline.identify.pool import ParserPool
+
+log = structlog.get_logger(__name__)
+
+Attach = Callable[[App], None]
+
+
+class Agents:
+    """The agents running in this process, and what of their work is left anywhere."""
+
+    def __init__(self, parts: Parts, names: Sequence[str]) -> None:
+        self._parts = parts
+        self.names = tuple(names)
+
+    async def backlog(self) -> int:
+        """Return how many records these agents have not finished, counted over all workers."""
+        counts = await self._parts.log.topics()
+        total = 0
+        for name in self.names:
+            read: list[str] = import_module(f"agents.{name}").topics(self._parts)
+            places = [TopicPartition(topic, n) for topic in read for n in range(counts[topic])]
+            group = app_id(self._parts.settings.events.prefix, name)
+            total += sum((await lag(self._parts.log, group, places)).values())
+        return total
+
+
+@asynccontextmanager
+async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents]:
+    """Run the agents the settings name until the block is left; then stop them in order.
+
+    Args:
+        parts: Opened parts.
+        statistics: ``host:port`` of Faust's statistics pages; the agents after the first take the next
+            ports. Empty for none.
+    """
+    names = parts.settings.worker.agents
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        attaches = await _attaches(parts, names, stack)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(stop.set)
+        for position, name in enumerate(names):
+            port = int(statistics.rpartition(":")[2]) + position if statistics else None
+            group.create_task(_supervise(parts, name, attaches[name], stop, port))
+        yield Agents(parts, names)
+
+
+async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -> dict[str, Attach]:
+    """Make what the agents work with, importing only those that run; say how each is added to its app."""
+    attaches: dict[str, Attach] = {}
+    if "track" in names:
+        from agents import track
+
+        attaches["track"] = partial(track.attach, parts=parts)
+    if "index" in names:
+        from agents import index
+
+        attaches["index"] = partial(index.attach, parts=parts)
+    if "enrich" in names or "archive" in names:
+        pool = await stack.enter_async_context(_parser_pool(parts))
+        if "enrich" in names:
+            from agents import enrich
+
+            attaches["enrich"] = partial(enrich.attach, parts=parts, pool=pool)
+        if "archive" in names:
+            from agents import archive
+
+            writer = archive.make_writer(parts, pool)
+            attaches["archive"] = partial(archive.attach, parts=parts, writer=writer)
+    return attaches
+
+
+def _parser_pool(parts: Parts) -> ParserPool:
+    from pipeline.identify.pool import ParserPool
+
+    settings = parts.settings.parser
+    usual = parts.settings.data_folder / "rules"
+    rules = Path(settings.rules).expanduser() if settings.rules else usual if usual.is_dir() else None
+    return ParserPool(
+        processes=settings.processes,
+        rules_folder=rules,
+        clock=parts.clock,
+        timeout_seconds=settings.timeout_seconds,
+        memory_bytes=settings.memory_bytes,
+        yara_scan_max_bytes=settings.yara_scan_max_bytes,
+    )
+
+
+async def _supervise(
+    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, statistics_port: int | None
+) -> None:
+    """Keep one agent running; a crash costs a pause, never a record."""
+    pause_seconds = limits.CALL_BACKOFF_SECONDS
+    while not stop.is_set():
+        try:
+            await _run(parts, name, attach, stop, statistics_port)
+        except HeadraceError as error:
+            metrics.AGENT_FAILED.labels(name).inc()
+            log.warning("agent starts again", agent=name, reason=str(error), in_seconds=pause_seconds)
+        try:
+            async with asyncio.timeout(pause_seconds):
+                await stop.wait()
+        except TimeoutError:
+            pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
+
+
+async def _run(
+    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, statistics_port: int | None
+) -> None:
+    settings = parts.settings
+    folder = embedded_folder(settings.log, settings.data_folder)
+    connection = None if folder else kafka_connection(settings.log, settings.kafka)
+    app = create_app(
+        app_id(settings.events.prefix, name),
+        embedded_broker(folder)
+        if folder
+        else kafka_broker(connection.bootstrap_servers if connection else ()),
+        data_folder=settings.data_folder,
+        partitions=settings.events.partitions,
+        replicas=settings.events.replicas,
+        connection=connection,
+        web_port=statistics_port,
+    )
+    attach(app)
+    await parts.log.create_topics(app.changelogs())
+    await app.run(stop)

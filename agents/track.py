@@ -1,0 +1,118 @@
+"""track: what was handed to plugins and is not finished is handed out again, to that plugin alone.
+
+Reads: the task topic (what happened to each task, keyed so that all tries of one share a partition);
+statuses, which it turns into task events under that key; plugin registrations; parked entries.
+Writes: the tables in_flight, plugins and parked; retries for their plugin; at the end of a task's tries
+its final status and its parked entry; a notice on the task topic for each deadline that passed.
+Acknowledges: a batch when first what it caused is published and then its table changes are durable, so
+that a crash between the two may repeat a retry and never forgets one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import faust
+
+from pipeline import metrics
+from pipeline.app import Parts
+from pipeline.errors import Conflict
+from pipeline.events.parked import decode_parked
+from pipeline.events.task import decode_task
+from pipeline.events.topics import PARKED, TASK, system_topic
+from pipeline.hub.retries import lapsed_record, lost_records, plugin_of, retry_record, status_record
+from pipeline.hub.tasks import advance, policy_of
+from pipeline.log.transport.app import App
+from pipeline.log.transport.batch import Batch
+from pipeline.processing import park, publish, readable
+from tables import in_flight, parked, plugins
+from tables.in_flight import InFlight
+
+NAME = "track"
+
+
+def topics(parts: Parts) -> list[str]:
+    """Name the topics this agent reads."""
+    return [system_topic(parts.settings.events.prefix, name) for name in (TASK, "status", "plugin", PARKED)]
+
+
+def attach(app: App, parts: Parts) -> None:
+    """Add the agents and tables to their Faust app."""
+    prefix = parts.settings.events.prefix
+    task_topic, status_topic, plugin_topic, parked_topic = (app.source(name) for name in topics(parts))
+    tasks = in_flight.attach(app)
+
+    @app.agent(task_topic, name=f"{NAME}.tasks")
+    async def follow_tasks(stream: faust.StreamT) -> None:
+        tasks.discard()
+        async for batch in stream.batches():
+            await _advance(parts, tasks, batch)
+
+    @app.timer(parts.settings.tasks.scan_interval_seconds)
+    async def notice_lapses() -> None:
+        now = parts.clock.unix()
+        await publish(parts, NAME, [lapsed_record(prefix, task, now) for task in tasks.due(now)])
+
+    @app.agent(status_topic, name=f"{NAME}.statuses")
+    async def follow_statuses(stream: faust.StreamT) -> None:
+        async for batch in stream.batches():
+            told = await readable(parts, NAME, batch.records, partial(status_record, prefix))
+            await publish(parts, NAME, [record for _, record in told if record is not None])
+            batch.acknowledge()
+
+    _attach_registers(app, parts, plugin_topic, parked_topic)
+
+
+def _attach_registers(app: App, parts: Parts, plugin_topic: Any, parked_topic: Any) -> None:
+    """Add the agents that keep the last word about each plugin and each parked entry."""
+    registered, put_aside = plugins.attach(app), parked.attach(app)
+
+    @app.agent(plugin_topic, name=f"{NAME}.plugins")
+    async def follow_plugins(stream: faust.StreamT) -> None:
+        async for batch in stream.batches():
+            for _, plugin in await readable(parts, NAME, batch.records, lambda r: plugin_of(r.value)):
+                name = f"{plugin.entity.name}.{plugin.entity.version}"
+                registered.put(name, plugin, partition=batch.partition)
+            await registered.flushed()
+            batch.acknowledge()
+
+    @app.agent(parked_topic, name=f"{NAME}.parked")
+    async def follow_parked(stream: faust.StreamT) -> None:
+        async for batch in stream.batches():
+            for _, entry in await readable(
+                parts, NAME, batch.records, lambda r: decode_parked(r.value or b"")
+            ):
+                if entry.state == "parked":
+                    put_aside.put(entry.id, entry, partition=batch.partition)
+                else:
+                    put_aside.remove(entry.id, partition=batch.partition)
+            await put_aside.flushed()
+            batch.acknowledge()
+
+
+async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
+    """Apply the task events of a batch: publish what they cause, then write the table."""
+    prefix, policy = parts.settings.events.prefix, policy_of(parts.settings.tasks)
+    out, lost = [], []
+    for record, event in await readable(parts, NAME, batch.records, lambda r: decode_task(r.value or b"")):
+        change = advance(tasks.find, event, policy, offset=record.offset)
+        tasks.stage(change)
+        if change.offer is not None:
+            out.append(retry_record(prefix, change.offer))
+        if change.lost is not None:
+            status, poison = lost_records(prefix, change, record, parts.clock)
+            out.append(status)
+            lost.append(poison)
+        if change.counted:
+            metrics.TASK_EVENTS.labels(change.counted).inc()
+    await publish(parts, NAME, out)
+    await park(parts, NAME, lost)
+    try:
+        tasks.write(batch.partition)
+    except Conflict:
+        tasks.discard()  # the partition has moved: its records come again where it is now
+        return
+    await tasks.flushed()
+    metrics.TASKS.set(len(tasks))
+    batch.acknowledge()

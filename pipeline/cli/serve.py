@@ -1,0 +1,80 @@
+"""headrace up, worker, api: the processes that stay.
+
+``up`` is everything in one process on the embedded parts; ``worker`` and ``api`` are its two halves, to be
+started as often as needed over the servers the settings name. All wait for parts that are down and end in
+order on SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import output
+from pipeline.cli.loop import run_loop
+from pipeline.cli.state import settings_of
+from pipeline.settings import Settings
+
+Listen = Annotated[
+    str | None, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen instead of web.listen.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up")(up)
+    app.command("worker")(worker)
+    app.command("api")(api)
+
+
+def up(context: typer.Context, *, data: output.DataFolder = None, listen: Listen = None) -> None:
+    """Run everything in one process until stopped: agents, tables, HTTP surface.
+
+    Example: headrace up --data ./data --listen 127.0.0.1:8111
+    """
+    settings = settings_of(context, data=str(data) if data else None, web__listen=listen)
+    run_loop(_serve(settings, agents=True, web=True))
+
+
+def worker(
+    context: typer.Context,
+    *,
+    agents: Annotated[
+        str | None, typer.Option("--agents", metavar="A,B", help="Only these agents, e.g. enrich,index.")
+    ] = None,
+    data: output.DataFolder = None,
+) -> None:
+    """Run agents until stopped; start more of them to share the work.
+
+    Example: headrace worker --agents index,archive
+    """
+    chosen = agents.split(",") if agents else None
+    settings = settings_of(context, data=str(data) if data else None, worker__agents=chosen)
+    run_loop(_serve(settings, agents=True, web=False))
+
+
+def api(context: typer.Context, *, data: output.DataFolder = None, listen: Listen = None) -> None:
+    """Run the HTTP surface until stopped.
+
+    Example: headrace api --listen 127.0.0.1:8111
+    """
+    settings = settings_of(context, data=str(data) if data else None, web__listen=listen)
+    run_loop(_serve(settings, agents=False, web=True))
+
+
+async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
+    from agents.run import running
+    from pipeline.app import make_parts, open_parts
+    from pipeline.web.server import serve
+
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(open_parts(make_parts(settings), wait=True))
+        if agents:
+            await stack.enter_async_context(running(parts, statistics=settings.worker.stats_listen))
+        if web:
+            await stack.enter_async_context(serve(parts, settings.web.listen))
+            output.note(f"headrace: http://{settings.web.listen}/")
+        await asyncio.get_running_loop().create_future()

@@ -1,0 +1,53 @@
+"""What the global options said, for the command that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipeline import logs
+from pipeline.errors import SettingError
+from pipeline.settings import Loaded, Settings, load
+
+
+class GlobalOptions:
+    """The options before the command; kept in typer's context."""
+
+    def __init__(self, file: Path | None, assignments: list[str]) -> None:
+        self.file = file
+        self.overrides = _nested(assignments)
+
+    def load(self, **overrides: Any) -> Loaded:
+        """Load the settings; `overrides` are dotted names with ``__`` for the dot, None left out."""
+        merged = {name: value for name, value in self.overrides.items()}
+        for name, value in overrides.items():
+            if value is not None:
+                _assign(merged, name.split("__"), value)
+        return load(merged, file=self.file)
+
+
+def settings_of(context: typer.Context, **overrides: Any) -> Settings:
+    """Load the settings for a command and set up logging by them."""
+    options: GlobalOptions = context.obj
+    settings = options.load(**overrides).settings
+    logs.configure(settings.logging)
+    return settings
+
+
+def _nested(assignments: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--set {assignment}", "a setting is written NAME=VALUE")
+        _assign(values, name.split("."), value)
+    return values
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
+    *above, name = path
+    for level in above:
+        values = values.setdefault(level, {})
+    values[name] = value

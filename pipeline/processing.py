@@ -1,0 +1,115 @@
+"""What every agent does around its own work: decode, wait out what is down, put aside what is poison.
+
+Guarantees that a passing fault never loses a record (the work is repeated until it succeeds) and that a
+record which can never succeed stops nothing (it is parked whole, with its reason, and can be replayed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import structlog
+
+from pipeline import limits, metrics
+from pipeline.app import Parts
+from pipeline.errors import BadInput, HeadraceError, Unavailable
+from pipeline.events.parked import ParkedEntry, entry_id
+from pipeline.events.topics import PARKED, system_topic
+from pipeline.log.port import NewRecord, Record
+from pipeline.objects.keys import parked_key
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Poison(NamedTuple):
+    """A record that cannot be processed, and why."""
+
+    record: Record
+    reason: str
+    """A short name of the kind of trouble: the class of the error."""
+    error: str
+    """The whole sentence."""
+
+
+def poison(record: Record, error: HeadraceError) -> Poison:
+    """Make a `Poison` of a record and the error it caused."""
+    return Poison(record, type(error).__name__, str(error))
+
+
+async def readable(
+    parts: Parts, agent: str, records: Sequence[Record], read: Callable[[Record], T]
+) -> list[tuple[Record, T]]:
+    """Read every record, in order; those `read` refuses as bad input are parked and left out."""
+    good: list[tuple[Record, T]] = []
+    bad: list[Poison] = []
+    metrics.AGENT_RECEIVED.labels(agent).inc(len(records))
+    for record in records:
+        try:
+            good.append((record, read(record)))
+        except BadInput as error:
+            bad.append(poison(record, error))
+    await park(parts, agent, bad)
+    return good
+
+
+async def patiently(agent: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat `attempt` until no part is down any more, and return its result.
+
+    Only `Unavailable` is waited out, with growing pauses up to `limits.CALL_BACKOFF_MAX_SECONDS`; each
+    wait is logged with its reason and counted. Other errors pass.
+    """
+    pause_seconds = limits.CALL_BACKOFF_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except Unavailable as error:
+            metrics.AGENT_FAILED.labels(agent).inc()
+            log.warning("waiting", agent=agent, reason=str(error), again_in_seconds=pause_seconds)
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
+
+
+async def park(parts: Parts, agent: str, poisons: Iterable[Poison]) -> None:
+    """Put records aside: the raw value into the object store, then an entry on the parked topic.
+
+    Durable when it returns; doing it again replaces object and entry by the same ones.
+    """
+    for record, reason, error in poisons:
+        name = entry_id(agent, record.topic, record.partition, record.offset)
+        key = parked_key(name)
+        value = record.value or b""
+        await patiently(agent, partial(parts.objects.put, key, value))
+        entry = ParkedEntry(
+            id=name,
+            agent=agent,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            headers=record.headers,
+            reason=reason,
+            error=error,
+            object_key=key,
+            size_bytes=len(value),
+            parked_at=parts.clock.unix(),
+        )
+        await publish(parts, agent, [parked_record(parts, entry)])
+        metrics.AGENT_PARKED.labels(agent).inc()
+        log.warning("parked", agent=agent, id=name, topic=record.topic, offset=record.offset, why=error)
+
+
+def parked_record(parts: Parts, entry: ParkedEntry) -> NewRecord:
+    """Make the record that tells of a parked entry."""
+    topic = system_topic(parts.settings.events.prefix, PARKED)
+    return NewRecord(topic, entry.id.encode(), entry.encode())
+
+
+async def publish(parts: Parts, agent: str, records: list[NewRecord]) -> None:
+    """Append records, waiting out a log that is down; durable when it returns."""
+    if records:
+        await patiently(agent, lambda: parts.log.append(records))
+        metrics.AGENT_SENT.labels(agent).inc(len(records))

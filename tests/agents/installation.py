@@ -1,0 +1,65 @@
+"""A Headrace of our own in a folder, its agents running, for tests of agents through topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from agents.run import Agents, running
+from pipeline.app import Parts, make_parts, open_parts
+from pipeline.log.port import Record, TopicPartition
+from pipeline.settings import Settings, load
+
+PATIENCE_SECONDS = 60.0
+"""How long a state may take to come about before the test gives up; never how long one is waited for."""
+
+
+def settings_in(folder: Path, agents: Sequence[str], **sections: dict[str, Any]) -> Settings:
+    """Make settings for the embedded parts in a folder, untouched by the environment."""
+    overrides = {"data": str(folder), "worker": {"agents": list(agents), "stats_listen": ""}, **sections}
+    return load(overrides, environment={"XDG_CONFIG_HOME": str(folder)}).settings
+
+
+@asynccontextmanager
+async def installation(settings: Settings) -> AsyncIterator[tuple[Parts, Agents]]:
+    """Open the parts and run the agents until the block is left."""
+    async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
+        yield parts, agents
+
+
+async def until(state: Callable[[], Awaitable[bool]]) -> None:
+    """Return when the state has come about."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await state():  # noqa: ASYNC110 - the state is in another process or on disk
+            await asyncio.sleep(0.02)
+
+
+async def settled(agents: Agents) -> None:
+    """Return when the agents have nothing left to do."""
+    await until(lambda: _empty(agents))
+
+
+async def _empty(agents: Agents) -> bool:
+    return await agents.backlog() == 0
+
+
+async def records_of(parts: Parts, topic: str) -> list[Record]:
+    """Read all a topic holds now."""
+    count = (await parts.log.topics())[topic]
+    bounds = await parts.log.bounds([TopicPartition(topic, number) for number in range(count)])
+    wanted = sum(bound.end - bound.start for bound in bounds.values())
+    reader = parts.log.reader({place: bound.start for place, bound in bounds.items()})
+    found: list[Record] = []
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(found) < wanted:
+                more = await reader.read(max_records=1000, wait_seconds=0.2)
+                found += more
+                if not more and any(bound.end > 0 for bound in bounds.values()):
+                    break  # a compacted topic has fewer records than offsets
+    finally:
+        await reader.close()
+    return found

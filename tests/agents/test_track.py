@@ -1,0 +1,118 @@
+"""Agent track, through topics: what is taken and not finished comes back, to its plugin alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.app import Parts
+from pipeline.events.codec import decode_stored
+from pipeline.events.parked import ParkedEntry, decode_parked
+from pipeline.events.task import decode_task
+from pipeline.events.topics import PARKED, system_topic
+from tests.agents.installation import installation, records_of, settings_in, settled, until
+from tests.agents.standin import Standin
+
+QUICK: dict[str, Any] = {
+    "lapse_seconds": 0.4,
+    "scan_interval_seconds": 0.1,
+    "backoff_seconds": [0.0, 0.1],
+    "retries": 2,
+}
+TASKS = 100
+
+
+async def parked_in(parts: Parts) -> list[ParkedEntry]:
+    topic = system_topic(parts.settings.events.prefix, PARKED)
+    return [decode_parked(record.value or b"") for record in await records_of(parts, topic)]
+
+
+async def test_tasks_of_a_plugin_that_died_come_back_to_it_alone_and_are_parked_after_the_limit(
+    tmp_path: Path,
+) -> None:
+    settings = settings_in(tmp_path, ["track"], tasks=QUICK)
+    async with installation(settings) as (parts, agents):
+        dying, other = Standin(parts, "dying"), Standin(parts, "other")
+        first = await dying.take(f"{n:032x}" for n in range(TASKS))
+        others = await other.take(f"{n:032x}" for n in range(TASKS))
+        await other.say("completed", others)
+
+        async def all_offered(attempt: int) -> bool:
+            return sum(retry.attempt == attempt for retry in await dying.offered()) == TASKS
+
+        await until(lambda: all_offered(1))
+        again = [retry for retry in await dying.offered() if retry.attempt == 1]
+        assert {retry.previous for retry in again} == set(first)
+        second = await dying.take_retries(again)
+        await until(lambda: all_offered(2))
+        await dying.take_retries(retry for retry in await dying.offered() if retry.attempt == 2)
+
+        async def all_parked() -> bool:
+            return len(await parked_in(parts)) >= TASKS
+
+        await until(all_parked)
+        await settled(agents)
+        parked = await parked_in(parts)
+        assert len({entry.id for entry in parked}) == TASKS
+        assert await other.offered() == []
+        assert not {retry.previous for retry in await dying.offered()} - set(first) - set(second)
+        await _statuses_name_the_plugin(parts)
+        await _parked_entries_take_the_task_back(parts, parked)
+
+
+async def _statuses_name_the_plugin(parts: Parts) -> None:
+    records = await records_of(parts, system_topic(parts.settings.events.prefix, "status"))
+    statuses = [decode_stored("status", record.value) for record in records]
+    lost = [status for status in statuses if status and status.entity.status == "error-network"]
+    assert len({status.kafka_key for status in lost}) == TASKS
+    assert {status.author.name for status in lost} == {"dying"}
+    assert all(status.entity.error == f"lost task: {status.entity.input.dequeued}" for status in lost)
+
+
+async def _parked_entries_take_the_task_back(parts: Parts, parked: list[ParkedEntry]) -> None:
+    download = await parts.objects.get(parked[0].object_key)
+    value = b"".join([chunk async for chunk in download])
+    event = decode_task(value)
+    assert event.kind == "requeue"
+    assert event.plugin == "dying"
+    assert parked[0].error.startswith(f"lost task: {event.dequeued}: dying 1.0 lost 3 times")
+
+
+async def test_tasks_survive_a_restart_of_the_worker(tmp_path: Path) -> None:
+    patient = settings_in(tmp_path, ["track"])
+    async with installation(patient) as (parts, agents):
+        taken = await Standin(parts, "dying").take(f"{n:032x}" for n in range(TASKS))
+        await settled(agents)
+    hasty = settings_in(tmp_path, ["track"], tasks=QUICK)
+    async with installation(hasty) as (parts, _):
+        # Their deadlines are those of the first worker: half an hour from when they were taken.
+        plugin = Standin(parts, "dying")
+        await plugin.say("heartbeat", taken[:10])
+
+        async def beaten_offered() -> bool:
+            return len(await plugin.offered()) == 10
+
+        await until(beaten_offered)
+        assert {retry.previous for retry in await plugin.offered()} == set(taken[:10])
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b'{"kind":"dancing"}', b"\xff\xfe", b"[" * 100_000])
+async def test_a_malformed_task_event_is_parked_and_stops_nothing(tmp_path: Path, value: bytes) -> None:
+    settings = settings_in(tmp_path, ["track"], tasks=QUICK)
+    async with installation(settings) as (parts, _):
+        from pipeline.log.port import NewRecord
+
+        topic = system_topic(settings.events.prefix, "task")
+        await parts.log.append([NewRecord(topic, b"k", value)])
+        plugin = Standin(parts, "p")
+        await plugin.take(["0" * 32])
+
+        async def offered() -> bool:
+            return len(await plugin.offered()) == 1
+
+        await until(offered)
+        [entry] = await parked_in(parts)
+        assert (entry.agent, entry.topic, entry.offset) == ("track", topic, 0)
+        assert entry.reason == "EventCorrupt"

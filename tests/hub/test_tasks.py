@@ -1,0 +1,193 @@
+"""The life of a task, by `advance` alone: what each task event changes, in any order and repeated."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events.task import TaskEvent, TaskKind
+from pipeline.hub.tasks import NOTHING, Change, Policy, Task, advance
+
+POLICY = Policy(lapse_seconds=100, retries=2, backoff_seconds=(0, 50), offer_seconds=1000)
+EVENT = msgspec.Raw(b"{}")
+
+
+class Flight:
+    """The tasks in flight, kept as table `in_flight` keeps them, and what was caused so far."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.offers: list[Task] = []
+        self.lost: list[Task] = []
+        self.offset = 0
+
+    def find(self, dequeued: str) -> Task | None:
+        return next((t for t in self.tasks.values() if dequeued in (t.dequeued, *t.earlier)), None)
+
+    def apply(self, event: TaskEvent, offset: int | None = None) -> Change:
+        self.offset += 1
+        change = advance(self.find, event, POLICY, offset=self.offset if offset is None else offset)
+        if change.remove is not None:
+            self.tasks.pop(change.remove, None)
+        if change.put is not None:
+            self.tasks[change.put.dequeued] = change.put
+        if change.offer is not None:
+            self.offers.append(change.offer)
+        if change.lost is not None:
+            self.lost.append(change.lost)
+        return change
+
+
+def taken(dequeued: str, at: float, *, attempt: int = 0, previous: str | None = None) -> TaskEvent:
+    return TaskEvent(
+        kind="dequeued",
+        dequeued=dequeued,
+        task="t",
+        timestamp=at,
+        plugin="p",
+        version="1",
+        attempt=attempt,
+        previous=previous,
+        event=EVENT,
+    )
+
+
+def about(kind: TaskKind, dequeued: str, at: float, *, deadline: float | None = None) -> TaskEvent:
+    return TaskEvent(kind=kind, dequeued=dequeued, task="t", timestamp=at, deadline=deadline)
+
+
+def lapse(flight: Flight, dequeued: str, at: float) -> Change:
+    return flight.apply(about("lapsed", dequeued, at, deadline=at))
+
+
+def test_a_task_that_is_not_finished_goes_back_to_its_plugin_and_is_parked_after_the_last_try() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    lapse(flight, "t.1", 100)
+    assert [(o.dequeued, o.plugin, o.attempt) for o in flight.offers] == [("t.1", "p", 0)]
+
+    flight.apply(taken("t.2", 110, attempt=1, previous="t.1"))
+    assert list(flight.tasks) == ["t.2"]
+    lapse(flight, "t.2", 210)
+    assert flight.tasks["t.2"].state == "waiting", "the second retry is spaced by its back-off"
+    assert flight.tasks["t.2"].due == 260
+    lapse(flight, "t.2", 260)
+    assert len(flight.offers) == 2
+
+    flight.apply(taken("t.3", 300, attempt=2, previous="t.2"))
+    change = lapse(flight, "t.3", 400)
+    assert change.lost is not None
+    assert change.reason == "lost 3 times"
+    assert not flight.tasks
+
+
+def test_a_heartbeat_puts_the_deadline_off() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    flight.apply(about("heartbeat", "t.1", 90))
+    assert lapse(flight, "t.1", 100) == NOTHING
+    assert lapse(flight, "t.1", 190).offer is not None
+
+
+def test_a_late_final_status_of_an_older_try_ends_the_task() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    lapse(flight, "t.1", 100)
+    flight.apply(taken("t.2", 110, attempt=1, previous="t.1"))
+    flight.apply(about("finished", "t.1", 120))
+    assert not flight.tasks
+    assert lapse(flight, "t.2", 500) == NOTHING
+
+
+def test_finishing_an_unknown_task_is_harmless() -> None:
+    assert Flight().apply(about("finished", "nobody.1", 1)) == NOTHING
+
+
+def test_a_lapse_noticed_twice_offers_once() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    lapse(flight, "t.1", 100)
+    lapse(flight, "t.1", 100)
+    assert len(flight.offers) == 1
+
+
+def test_a_held_task_does_not_lapse_until_it_is_released() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    flight.apply(about("hold", "t.1", 10))
+    assert lapse(flight, "t.1", 1000) == NOTHING
+    flight.apply(about("release", "t.1", 2000))
+    assert lapse(flight, "t.1", 2000).offer is not None
+
+
+def test_a_retry_nobody_comes_for_is_parked_in_the_end() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    lapse(flight, "t.1", 100)
+    assert lapse(flight, "t.1", 1099) == NOTHING
+    change = lapse(flight, "t.1", 1100)
+    assert change.lost is not None
+    assert "no instance of p 1 came" in change.reason
+
+
+def test_a_parked_task_taken_back_has_all_its_tries_again() -> None:
+    flight = Flight()
+    event = msgspec.structs.replace(taken("t.3", 500), kind="requeue")
+    flight.apply(event)
+    assert lapse(flight, "t.3", 500).offer is not None
+    flight.apply(taken("t.4", 510, attempt=flight.offers[0].attempt + 1, previous="t.3"))
+    assert flight.tasks["t.4"].attempt == 0
+
+
+KINDS: list[TaskKind] = ["heartbeat", "finished", "lapsed", "hold", "release", "requeue"]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[TaskEvent]:
+    """A stream of task events in time order, as a plugin, a timer and a person might cause them."""
+    events: list[TaskEvent] = []
+    now, tries = 0.0, 0
+    for _ in range(draw(st.integers(1, 30))):
+        now += draw(st.integers(1, 200))
+        if tries == 0 or draw(st.booleans()):
+            tries += 1
+            previous = f"t.{tries - 1}" if tries > 1 and draw(st.booleans()) else None
+            events.append(taken(f"t.{tries}", now, attempt=min(tries - 1, 2), previous=previous))
+        else:
+            kind = draw(st.sampled_from(KINDS))
+            which = draw(st.integers(1, tries))
+            events.append(about(kind, f"t.{which}", now, deadline=now))
+    return events
+
+
+@given(histories(), st.data())
+def test_records_delivered_again_after_a_crash_never_lose_or_change_a_task(
+    history: list[TaskEvent], data: st.DataObject
+) -> None:
+    """What was not acknowledged comes again, from some record to the end.
+
+    A task that ended by the status of a try before the first repeated record may come back: it is tried
+    once more, which is what at-least-once means.
+    """
+    flight = Flight()
+    for offset, event in enumerate(history):
+        flight.apply(event, offset)
+    before = dict(flight.tasks)
+    first = data.draw(st.integers(0, len(history) - 1))
+    for offset, event in enumerate(history[first:], first):
+        flight.apply(event, offset)
+    assert {name: flight.tasks.get(name) for name in before} == before
+
+
+@given(histories())
+def test_a_task_leaves_only_by_a_final_status_or_by_being_parked(history: list[TaskEvent]) -> None:
+    flight = Flight()
+    for event in history:
+        before = dict(flight.tasks)
+        flight.apply(event)
+        gone = set(before) - set(flight.tasks)
+        for dequeued in gone:
+            follower = flight.find(dequeued)
+            ended = event.kind == "finished" or any(t.dequeued == dequeued for t in flight.lost)
+            assert ended or follower is not None
