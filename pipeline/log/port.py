@@ -85,6 +85,9 @@ class Reader(Protocol):
         the start of a partition moves to its start. Raises `Unavailable` when the log does not answer.
         """
 
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the next offset to be read of each partition; past gaps that compaction left."""
+
     async def close(self) -> None:
         """Give up the position; safe to repeat."""
 

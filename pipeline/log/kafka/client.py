@@ -1,0 +1,211 @@
+"""The connection for everything but records: topics, their bounds, and offsets of groups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, errors
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+
+from pipeline import limits, outside
+from pipeline.log.connection import KafkaConnection, client_arguments
+from pipeline.log.kafka.failures import check_code, translated
+from pipeline.log.kafka.starting import finish, start
+from pipeline.log.port import Bounds, TopicPartition, TopicSpec
+
+T = TypeVar("T")
+_GROUP_COORDINATOR = 0
+_NO_MEMBER = ""
+_MOVED = (errors.NotCoordinatorForGroupError, errors.GroupCoordinatorNotAvailableError)
+_LOST = (
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.RequestTimedOutError,
+    errors.StaleMetadata,
+)
+
+
+class Client:
+    """Calls to Kafka that may be made twice without harm; each is bounded in time and tries.
+
+    Connections are made at first use and made anew when they cannot be used any more, so it works again
+    after the brokers were away, however long.
+
+    Commits are sent as those of a consumer without membership. aiokafka offers that only through a
+    consumer for each group; with hundreds of groups (one a plugin) that is as many connections, so the
+    request is made here.
+    """
+
+    def __init__(self, connection: KafkaConnection, timeout_seconds: float) -> None:
+        self._connection = connection
+        self._timeout_seconds = timeout_seconds
+        self._lock = asyncio.Lock()
+        self._open: dict[type[Any], Any] = {}
+        self._coordinators: dict[str, int] = {}
+
+    async def close(self) -> None:
+        """End the connections; safe to repeat."""
+        async with self._lock:
+            parts, self._open = list(self._open.values()), {}
+            self._coordinators.clear()
+        for part in parts:
+            await finish(_end_of(part))
+
+    # --- topics ---
+
+    async def topics(self) -> dict[str, int]:
+        """Return the number of partitions of every topic but Kafka's own."""
+
+        async def ask() -> dict[str, int]:
+            client = await self._part(AIOKafkaClient, "bootstrap")
+            cluster = await client.fetch_all_metadata()
+            names = cluster.topics(exclude_internal_topics=True)
+            return {name: len(cluster.partitions_for_topic(name) or ()) for name in names}
+
+        return await self._call("list topics", ask)
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """Create topics; return the names of those that did not exist."""
+        new = [
+            NewTopic(
+                spec.name,
+                spec.partitions,
+                spec.replicas,
+                topic_configs={"max.message.bytes": str(limits.KAFKA_MESSAGE_MAX_BYTES), **spec.config},
+            )
+            for spec in specs
+        ]
+        created: list[str] = []
+
+        async def ask() -> None:
+            admin = await self._part(AIOKafkaAdminClient, "start")
+            answer = await admin.create_topics(new, timeout_ms=int(self._timeout_seconds * 1000))
+            for name, code, *message in answer.topic_errors:
+                if code == errors.TopicAlreadyExistsError.errno:
+                    continue
+                with translated(f"create topic {name}"):
+                    _check_topic(code, message)
+                created.append(name)
+
+        await self._call("create topics", ask)
+        return created
+
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Return the readable range of partitions that exist."""
+        places = [KafkaPartition(*place) for place in partitions]
+
+        async def ask() -> dict[TopicPartition, Bounds]:
+            consumer = await self._part(AIOKafkaConsumer, "start")
+            starts = await consumer.beginning_offsets(places)
+            # The end is asked for last: a range never seems to end before it starts.
+            ends = await consumer.end_offsets(places)
+            return {TopicPartition(*place): Bounds(starts[place], ends[place]) for place in places}
+
+        return await self._call("bounds", ask) if places else {}
+
+    # --- groups ---
+
+    async def commit(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """Store offsets of a group that has no running members."""
+        topics: dict[str, list[tuple[int, int, str]]] = {}
+        for place, offset in positions.items():
+            topics.setdefault(place[0], []).append((place[1], offset, ""))
+        request = OffsetCommitRequest(
+            group,
+            OffsetCommitRequest.DEFAULT_GENERATION_ID,
+            _NO_MEMBER,
+            OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+            list(topics.items()),
+        )
+
+        async def ask() -> None:
+            answer = await self._ask_coordinator(group, request)
+            for _, rows in answer.topics:
+                for _, code in rows:
+                    check_code(code)
+
+        await self._call("commit", ask, of=f"of group {group}")
+
+    async def committed(
+        self, group: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the stored offsets of a group; what it never committed is left out."""
+        topics: dict[str, list[int]] = {}
+        for topic, number in partitions:
+            topics.setdefault(topic, []).append(number)
+        request = OffsetFetchRequest(group, list(topics.items()))
+
+        async def ask() -> dict[TopicPartition, int]:
+            answer = await self._ask_coordinator(group, request)
+            check_code(getattr(answer, "error_code", 0))
+            found = {}
+            for topic, rows in answer.topics:
+                for number, offset, _, code in rows:
+                    check_code(code)
+                    if offset >= 0:
+                        found[TopicPartition(topic, number)] = offset
+            return found
+
+        return await self._call("committed", ask, of=f"of group {group}") if topics else {}
+
+    async def _ask_coordinator(self, group: str, request: Any) -> Any:
+        client = await self._part(AIOKafkaClient, "bootstrap")
+        node = self._coordinators.get(group)
+        if node is None:
+            node = await client.coordinator_lookup(_GROUP_COORDINATOR, group)
+            self._coordinators[group] = node
+        return await client.send(node, request)
+
+    # --- connections ---
+
+    async def check(self) -> None:
+        """Return when Kafka answers."""
+        await self.topics()
+
+    async def _call(self, name: str, ask: Callable[[], Awaitable[T]], *, of: str = "") -> T:
+        async def attempt() -> T:
+            with translated(f"{name} {of}".strip()):
+                try:
+                    return await ask()
+                except _LOST:
+                    await self.close()
+                    raise
+                except _MOVED:
+                    self._coordinators.clear()
+                    raise
+
+        return await outside.call(
+            "log",
+            name,
+            attempt,
+            timeout_seconds=self._timeout_seconds,
+            attempts=limits.KAFKA_CALL_ATTEMPTS,
+        )
+
+    async def _part(self, kind: type[Any], begin: str) -> Any:
+        """Return the connected object of a class of aiokafka, connecting it at first use."""
+        async with self._lock:
+            part = self._open.get(kind)
+            if part is None:
+                part = kind(
+                    **client_arguments(self._connection),
+                    # Below our own limit, so that aiokafka says what it waited for.
+                    request_timeout_ms=int(self._timeout_seconds * 900),
+                )
+                self._open[kind] = await start(part, getattr(part, begin), _end_of(part))
+            return part
+
+
+def _end_of(part: Any) -> Callable[[], Awaitable[None]]:
+    end: Callable[[], Awaitable[None]] = part.stop if isinstance(part, AIOKafkaConsumer) else part.close
+    return end
+
+
+def _check_topic(code: int, message: Sequence[Any]) -> None:
+    if code:
+        raise errors.for_code(code)(*(text for text in message if text))

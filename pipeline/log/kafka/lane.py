@@ -1,0 +1,141 @@
+"""Lanes: records of one partition on their way to Kafka, many callers' in one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiokafka import errors
+
+from pipeline.errors import BadInput, HeadraceError
+from pipeline.log.kafka.failures import translate
+from pipeline.log.port import NewRecord, Placed, TopicPartition
+
+
+class Delivery:
+    """The records of one append; done when the last of them is, failed when the first of them is."""
+
+    def __init__(self, records: Sequence[NewRecord]) -> None:
+        self.records = records
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._places: list[Placed | None] = [None] * len(records)
+        self._left = len(records)
+
+    def place(self, index: int, placed: Placed) -> None:
+        """Note where a record went."""
+        self._places[index] = placed
+        self._left -= 1
+        if not self._left and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: HeadraceError) -> None:
+        """Tell the caller that a record did not get there."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def places(self) -> list[Placed]:
+        """Return the places in order; only when done."""
+        return [placed for placed in self._places if placed is not None]
+
+
+_Item = tuple[Delivery, int]
+
+
+class Lane:
+    """Sends the records of one partition in order, one batch after another.
+
+    While a batch is on its way what comes next is collected, so batches grow with the load. When one
+    fails, everything that waits behind it fails with it: each would otherwise wait as long again.
+
+    Args:
+        place: The partition.
+        producer: Gives the connected producer; raises `KafkaError`.
+        broken: Told about a failure and the producer it came from, which may be unusable now.
+        now_ms: Gives the time for records that bring none.
+    """
+
+    def __init__(
+        self,
+        place: TopicPartition,
+        producer: Callable[[], Awaitable[Any]],
+        broken: Callable[[Any], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._place = place
+        self._producer = producer
+        self._broken = broken
+        self._now_ms = now_ms
+        self._waiting: deque[_Item] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, delivery: Delivery, indexes: Sequence[int]) -> None:
+        """Queue records of a delivery, in order."""
+        self._waiting.extend((delivery, index) for index in indexes)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"kafka lane {self._place}")
+
+    async def close(self) -> None:
+        """Send what waits; safe to repeat."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await self._send_batch()
+        finally:
+            self._task = None
+
+    async def _send_batch(self) -> None:
+        taken: list[_Item] = []
+        producer = None
+        try:
+            producer = await self._producer()
+            builder = producer.create_batch()
+            now_ms = self._now_ms()
+            while self._waiting and _add(builder, self._waiting[0], now_ms):
+                taken.append(self._waiting.popleft())
+            builder.close()
+            sent = await producer.send_batch(builder, self._place.topic, partition=self._place.partition)
+            base = (await sent).offset
+        except (errors.KafkaError, OSError) as error:
+            self._fail(taken, error)
+            if producer is not None:
+                self._broken(producer)
+            return
+        except HeadraceError as error:
+            self._fail_with(taken, error)
+            return
+        for position, (delivery, index) in enumerate(taken):
+            delivery.place(index, Placed(*self._place, base + position))
+
+    def _fail(self, taken: Sequence[_Item], error: Exception) -> None:
+        tried = f"append to topic {self._place.topic}, partition {self._place.partition}"
+        keyless = any(delivery.records[index].key is None for delivery, index in taken)
+        if isinstance(error, errors.UnknownError) and keyless:
+            # aiokafka does not know the code for it (87, INVALID_RECORD).
+            self._fail_with(
+                taken, BadInput(tried, "refused", "a compacted topic needs a key in each record")
+            )
+        else:
+            self._fail_with(taken, translate(tried, error))
+
+    def _fail_with(self, taken: Sequence[_Item], error: HeadraceError) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for delivery, _ in (*taken, *waiting):
+            delivery.fail(error)
+
+
+def _add(builder: Any, item: _Item, now_ms: int) -> bool:
+    """Put a record into a batch; False when the batch is full."""
+    delivery, index = item
+    record = delivery.records[index]
+    added = builder.append(
+        timestamp=now_ms if record.timestamp_ms is None else record.timestamp_ms,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+    )
+    return added is not None

@@ -1,0 +1,33 @@
+"""What a record costs, and the limit on it; the same for every log."""
+
+from __future__ import annotations
+
+from pipeline import limits
+from pipeline.errors import TooLarge
+from pipeline.log.port import NewRecord, Record
+
+_OVERHEAD_BYTES = 24
+
+
+def record_size_bytes(record: NewRecord | Record) -> int:
+    """Return the bytes of key, value and headers, and what is stored beside them."""
+    size_bytes = _OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size_bytes += len(name.encode()) + len(value or b"") + 8
+    return size_bytes
+
+
+def check_size(record: NewRecord) -> int:
+    """Return the size of a record.
+
+    Raises:
+        TooLarge: It is above `RECORD_MAX_BYTES`.
+    """
+    size_bytes = record_size_bytes(record)
+    if size_bytes > limits.RECORD_MAX_BYTES:
+        raise TooLarge(
+            f"append to topic {record.topic}",
+            f"the record has {size_bytes} bytes, {limits.RECORD_MAX_BYTES} are allowed",
+            "put large content into the object store and its key into the record",
+        )
+    return size_bytes

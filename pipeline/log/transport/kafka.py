@@ -1,0 +1,79 @@
+"""The Faust transport ``headrace-kafka://host:port[;…]``: Faust's own Kafka driver with our lean parts.
+
+Session and rebalance timeouts, TLS and SASL are Faust's settings (`app.create_app` sets them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition as KafkaPartition
+from faust.transport.drivers import aiokafka as driver
+
+from pipeline.log.connection import KafkaConnection
+from pipeline.log.kafka import KafkaLog
+from pipeline.log.port import NewRecord, Placed, Record
+from pipeline.log.transport import quiet
+from pipeline.log.transport.conductor import Conductor
+from pipeline.log.transport.drain import LeanConsumer
+from pipeline.log.transport.producer import CollectingProducer
+
+
+class Consumer(LeanConsumer, driver.Consumer):
+    """Faust's Kafka consumer, lean."""
+
+    def to_records(self, records: Sequence[Any]) -> list[Record]:
+        """Turn what aiokafka read into ours."""
+        return [
+            Record(
+                record.topic,
+                record.partition,
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value,
+                record.headers,
+            )
+            for record in records
+        ]
+
+    async def _seek(self, partition: Any, offset: int) -> None:
+        # Faust seeks from this thread; aiokafka's state belongs to the consumer's own.
+        consumer = self._thread._ensure_consumer()
+        await self._thread.call_thread(consumer.seek, KafkaPartition(*partition), offset)
+
+
+class Producer(CollectingProducer, driver.Producer):
+    """Faust's Kafka producer; what tables write goes through a `KafkaLog` of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        connection = getattr(self.app, "connection", None)
+        servers = driver.server_list(self.transport.url, self.transport.default_port)
+        self._log = KafkaLog(connection or KafkaConnection(bootstrap_servers=tuple(servers)))
+        self._log_opened = False
+
+    async def append_all(self, records: Sequence[NewRecord]) -> list[Placed]:
+        """Append records to Kafka; connects at the first call."""
+        if not self._log_opened:
+            await self._log.open()
+            self._log_opened = True
+        return await self._log.append(records)
+
+    async def on_shutdown(self) -> None:
+        """End the connection."""
+        await super().on_shutdown()
+        await self._log.close()
+
+
+class Transport(driver.Transport):
+    """Kafka under Faust, with lists instead of single messages."""
+
+    Consumer = Consumer
+    Producer = Producer
+    Conductor = Conductor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        quiet.limit_logs()

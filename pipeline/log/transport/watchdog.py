@@ -1,0 +1,127 @@
+"""Tells when an agent has stopped making progress although there is something to do.
+
+Faust can stop fetching after a rebalance, or never finish one, without crashing (faust-notes, section 4).
+The watchdog compares what is acknowledged with the ends of the partitions, asked from the log itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from mode import get_logger
+
+from pipeline import limits, metrics
+from pipeline.clock import Clock
+
+logger = get_logger(__name__)
+
+
+class Standing(NamedTuple):
+    """Where the work on one partition stands, and since when (steady seconds)."""
+
+    done: int
+    end: int
+    since: float
+
+    @property
+    def lag(self) -> int:
+        """Records not acknowledged yet."""
+        return max(self.end - self.done, 0)
+
+
+class Watchdog:
+    """Watches one app. `run` it beside the app; ask `stalled` at any time.
+
+    Args:
+        app: The app, started or about to be.
+        clock: Time.
+        stalled_after_seconds: How long nothing may move while there is work.
+    """
+
+    def __init__(
+        self, app: Any, clock: Clock, *, stalled_after_seconds: float = limits.STALLED_AFTER_SECONDS
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._patience = stalled_after_seconds
+        self._standings: dict[Any, Standing] = {}
+        self._answered = clock.monotonic()
+        self._settled = clock.monotonic()
+
+    @property
+    def standings(self) -> dict[Any, Standing]:
+        """The last look at each assigned partition."""
+        return dict(self._standings)
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await self.look()
+            await self._clock.sleep(limits.WATCHDOG_SECONDS)
+
+    async def look(self) -> None:
+        """Compare once and set the metrics; an unreachable log is noted, not raised."""
+        app = self._app
+        if not app.rebalancing:
+            self._settled = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(limits.LOG_CALL_TIMEOUT_SECONDS):
+                await self._compare()
+            self._answered = self._clock.monotonic()
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything; the watchdog must go on
+            logger.warning("cannot compare group %s with its log: %r", app.conf.id, error)
+        metrics.AGENT_STALLED.labels(app.conf.id).set(1 if self.stalled() else 0)
+
+    def stalled(self) -> str | None:
+        """Return why the app is stuck in one sentence; None when it is not."""
+        app, now = self._app, self._clock.monotonic()
+        if app.crashed:
+            return f"group {app.conf.id} crashed: {app.crash_reason!r}"
+        if now - self._answered >= self._patience:
+            return f"group {app.conf.id}: the log has not answered for {now - self._answered:.0f} s"
+        if app.rebalancing:
+            late_seconds = now - self._settled
+            if late_seconds < self._patience:
+                return None
+            return f"group {app.conf.id} has been rebalancing for {late_seconds:.0f} s"
+        for tp, standing in self._standings.items():
+            if standing.lag and now - standing.since >= self._patience:
+                return (
+                    f"group {app.conf.id} has been at offset {standing.done} of {tp.topic}[{tp.partition}] "
+                    f"for {now - standing.since:.0f} s, {standing.lag} records before its end"
+                )
+        return None
+
+    async def _compare(self) -> None:
+        app = self._app
+        if not app.started or app.rebalancing or app.should_stop:
+            return
+        consumer = app.consumer
+        readings = {
+            tp: progress
+            for tp, progress in consumer.progress().items()
+            if app.topics.acks_enabled_for(tp.topic)
+        }
+        ends = await consumer.highwaters(*readings) if readings else {}
+        starts = await self._starts([tp for tp, progress in readings.items() if progress.start is None])
+        standings = {}
+        for tp, progress in readings.items():
+            done = progress.committable or progress.start
+            if done is None:
+                done = starts.get(tp) or 0
+            standings[tp] = self._stand(tp, done, ends.get(tp) or 0)
+            metrics.LOG_LAG.labels(app.conf.id, tp.topic, str(tp.partition)).set(standings[tp].lag)
+        for tp in self._standings.keys() - standings.keys():
+            metrics.LOG_LAG.remove(app.conf.id, tp.topic, str(tp.partition))
+        self._standings = standings
+
+    async def _starts(self, tps: list[Any]) -> dict[Any, int]:
+        return dict(await self._app.consumer.earliest_offsets(*tps)) if tps else {}
+
+    def _stand(self, tp: Any, done: int, end: int) -> Standing:
+        before = self._standings.get(tp)
+        now = self._clock.monotonic()
+        if before is not None and before.done == done and before.lag:
+            return Standing(done, end, before.since)
+        return Standing(done, end, now)
