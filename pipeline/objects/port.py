@@ -37,6 +37,18 @@ class Download(Protocol):
         """Yield the bytes in chunks of at most `limits.CHUNK_BYTES`."""
 
 
+class Draft(Protocol):
+    """An object being written whose key is known only at its end; nobody sees it before `commit`."""
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes. May raise what writing the bytes before raised."""
+
+    async def commit(
+        self, key: str, *, only_if_absent: bool = False, metadata: Mapping[str, str] | None = None
+    ) -> Stat:
+        """Make the bytes the object of a key, with the promises of `ObjectStore.put`; once."""
+
+
 class ObjectStore(Protocol):
     """The operations every store offers.
 
@@ -63,6 +75,12 @@ class ObjectStore(Protocol):
         exists and changes nothing. Memory stays flat whatever the size; `source` is read once.
         """
 
+    def draft(self) -> AbstractAsyncContextManager[Draft]:
+        """Start an object whose key depends on its bytes; left without `commit`, nothing remains.
+
+        A folder store moves what it wrote, nothing is written twice; others spool to local disk first.
+        """
+
     async def get(self, key: str, *, first: int = 0, last: int | None = None) -> Download:
         """Open an object, or the bytes `first` to `last` of it (inclusive, cut at the end).
 
@@ -86,4 +104,4 @@ class ObjectStore(Protocol):
         """Copy within the store without passing the bytes through here. Raises `NotFound`."""
 
     def list(self, prefix: str = "") -> AsyncIterator[Stat]:
-        """Yield every object whose key starts with the prefix, in no promised order."""
+        """Yield every object whose key starts with the prefix, in no promised order, without metadata."""

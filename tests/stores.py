@@ -1,0 +1,109 @@
+"""Object stores for tests: a new, empty one of each kind, and a look at what it left unfinished."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from aiobotocore.session import get_session
+
+from pipeline.objects.location import make_store
+from pipeline.objects.port import ObjectStore
+from tests.conftest import S3Server
+
+KINDS = ["folder", "memory", pytest.param("s3", marks=pytest.mark.s3)]
+"""Parameters for a test or fixture that runs on all."""
+
+
+class Bench:
+    """An open store, with its files on this machine and, for S3, its uploads on the server."""
+
+    def __init__(self, kind: str, store: ObjectStore, data_folder: Path, uploads: Uploads | None) -> None:
+        self.kind = kind
+        self.store = store
+        self._data_folder = data_folder
+        self._uploads = uploads
+
+    async def read(self, key: str, **span: int) -> bytes:
+        """Read an object whole, or a range of it."""
+        return b"".join([chunk async for chunk in await self.store.get(key, **span)])
+
+    async def keys(self, prefix: str = "") -> set[str]:
+        """List keys."""
+        return {stat.key async for stat in self.store.list(prefix)}
+
+    async def unfinished(self) -> list[str]:
+        """Tell what is left of puts that did not end well: files here, uploads on the server."""
+        folders = [self._data_folder / "objects" / ".partial", self._data_folder / "spool"]
+        files = [str(path) for folder in folders for path in folder.glob("*/*")]
+        return files + (await self._uploads.unfinished() if self._uploads else [])
+
+
+class Uploads:
+    """The unfinished uploads of a server below a prefix."""
+
+    def __init__(self, server: S3Server, prefix: str) -> None:
+        self._server = server
+        self._prefix = prefix
+
+    async def unfinished(self) -> list[str]:
+        """List the keys of uploads that were begun and neither completed nor given up."""
+        session = get_session()
+        async with session.create_client(
+            "s3",
+            endpoint_url=self._server.endpoint,
+            region_name=self._server.region,
+            aws_access_key_id=self._server.access_key,
+            aws_secret_access_key=self._server.secret_key,
+        ) as client:
+            answer = await client.list_multipart_uploads(Bucket=self._server.bucket, Prefix=self._prefix)
+        return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+
+def s3_url(server: S3Server, prefix: str) -> str:
+    """Return the setting that names a part of the test bucket."""
+    parts = urlsplit(server.endpoint)
+    login = f"{server.access_key}:{server.secret_key}"
+    return (
+        f"s3+{parts.scheme}://{login}@{parts.netloc}/{server.bucket}?region={server.region}&prefix={prefix}"
+    )
+
+
+@asynccontextmanager
+async def open_bench(
+    kind: str, data_folder: Path, unique: str, server: Callable[[], S3Server]
+) -> AsyncIterator[Bench]:
+    """Open an empty store; afterwards remove what is on a shared server."""
+    uploads = Uploads(server(), unique) if kind == "s3" else None
+    url = s3_url(server(), unique) if kind == "s3" else f"{kind}:"
+    store = make_store(url, data_folder=data_folder)
+    await store.open()
+    try:
+        yield Bench(kind, store, data_folder, uploads)
+        if kind == "s3":
+            for key in [stat.key async for stat in store.list()]:
+                await store.delete(key)
+    finally:
+        await store.close()
+
+
+def bytes_of(size_bytes: int, seed: str = "") -> bytes:
+    """Return bytes in which every block differs, the same each time."""
+    return hashlib.shake_128(f"{seed}{size_bytes}".encode()).digest(size_bytes)
+
+
+async def pieces(data: bytes, step_bytes: int = 65_521) -> AsyncIterator[bytes]:
+    """Yield bytes in pieces that fit no block size."""
+    for start in range(0, len(data), step_bytes):
+        yield data[start : start + step_bytes]
+
+
+def subprocess_environment() -> Mapping[str, str]:
+    """Return the environment for a process that imports the project and its tests."""
+    root = str(Path(__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": root}
