@@ -7,12 +7,16 @@ ran out is to be replaced. Contract: dispatcher section 17.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.identify.formats import Formats
 from pipeline.identify.hashes import Hashes, hash_bytes, hash_file
 from pipeline.identify.magic import EMPTY_DESCRIPTION, EMPTY_MIME, Magic, MagicError, Seen, published
 from pipeline.identify.result import Identified, Scan
 from pipeline.identify.subject import Subject
 from pipeline.identify.yara import UserRules
+
+_UNKNOWN_MIME = "application/octet-stream"
 
 
 class Identifier:
@@ -36,6 +40,16 @@ class Identifier:
         if not subject.size_bytes:
             return _result(hashes, EMPTY_MIME, EMPTY_DESCRIPTION, "unknown", scan=self._rules.scan(subject))
         return self._parse(subject, hashes)
+
+    def mime_types(self, blocks: Sequence[bytes]) -> list[str]:
+        """Tell the MIME type of each block; what cannot be told is ``application/octet-stream``."""
+        return [self._mime_type_of(block) for block in blocks]
+
+    def _mime_type_of(self, block: bytes) -> str:
+        try:
+            return published(self._magic.mime_type_of(block)) or _UNKNOWN_MIME
+        except MagicError:
+            return _UNKNOWN_MIME
 
     def _parse(self, subject: Subject, hashes: Hashes) -> Identified:
         notes: tuple[str, ...] = ()

@@ -1,16 +1,26 @@
-"""One file on its way through the parser pool, and what becomes of it when its process dies."""
+"""What is handed to a parser process, and what becomes of it when the process dies on it."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from pipeline import metrics
-from pipeline.errors import HeadraceError, ParserCrash, ParserFailure, ParserMemory, ParserTimeout
+from pipeline.errors import (
+    Damaged,
+    HeadraceError,
+    ParserCrash,
+    ParserFailure,
+    ParserMemory,
+    ParserTimeout,
+)
+from pipeline.identify.messages import Answer, BlocksRequest, Request, Told
 from pipeline.identify.result import Identified, Problem
 
 CRASH_TRIES = 2
@@ -27,14 +37,6 @@ class Cause(enum.Enum):
     CRASH = "crash"
 
 
-class Death(NamedTuple):
-    """The end of a parser process."""
-
-    cause: Cause
-    why: str
-    """One sentence with exit code or signal and the end of its standard error."""
-
-
 _FAILURES: dict[Cause, type[ParserFailure]] = {
     Cause.TIMEOUT: ParserTimeout,
     Cause.MEMORY: ParserMemory,
@@ -42,46 +44,140 @@ _FAILURES: dict[Cause, type[ParserFailure]] = {
 }
 
 
-class Item:
-    """A file to identify and the future its caller waits for."""
+class Death(NamedTuple):
+    """The end of a parser process."""
+
+    cause: Cause
+    why: str
+    """One sentence with exit code or signal and the end of its standard error."""
+
+    def error(self, tried: str, todo: str) -> ParserFailure:
+        """Return it as the error for what the process was doing."""
+        return _FAILURES[self.cause](tried, self.why, todo)
+
+
+class Item(Protocol):
+    """Work for a parser process."""
+
+    @property
+    def name(self) -> str:
+        """What it is about, for people."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+
+    def request(self, number: int) -> Request | BlocksRequest:
+        """Return the message that asks for it."""
+
+    def succeed(self, reply: Answer | Told) -> None:
+        """Hand the result to the caller."""
+
+    def fail(self, error: HeadraceError) -> None:
+        """Hand an error to the caller."""
+
+    def survive(self, death: Death) -> bool:
+        """Take note that the process died on it; True when it is to be handed in again."""
+
+
+class FileItem:
+    """A file to identify. It always gets a result: when it costs its process, one that says so."""
 
     def __init__(self, path: Path, answered: asyncio.Future[Identified]) -> None:
-        self.path = path
-        self.answered = answered
-        self.parse = True
+        self._path = path
+        self._answered = answered
+        self._parse = True
         self._crashes = 0
         self._problem: Problem | None = None
 
-    def succeed(self, identified: Identified) -> None:
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self._path)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its caller still waits."""
+        return not self._answered.done()
+
+    def request(self, number: int) -> Request:
+        """Ask for everything, or for the hashes alone after the file cost a process."""
+        return Request(number, os.fsencode(self._path), self._parse)
+
+    def succeed(self, reply: Answer | Told) -> None:
         """Hand the result to the caller, with what happened on the way to it."""
-        if self._problem is not None:
-            identified = msgspec.structs.replace(identified, problem=self._problem)
-        else:
-            metrics.PARSED.labels("ok").inc()
-        if not self.answered.done():
-            self.answered.set_result(identified)
+        if not isinstance(reply, Answer):
+            raise Damaged("take an answer of the parser process", "it answers another question")
+        self._finish(reply.identified)
 
     def fail(self, error: HeadraceError) -> None:
-        """Hand an error to the caller: the file could not be read at all."""
+        """Tell the caller that the file could not be read."""
         metrics.PARSED.labels("refused").inc()
-        if not self.answered.done():
-            self.answered.set_exception(error)
+        if self.wanted:
+            self._answered.set_exception(error)
 
     def survive(self, death: Death) -> bool:
-        """Take note that the process died on this file; True when the file is to be handed in again.
-
-        After a crash it gets a second try. After that, or when it ran out of time or memory, only its
-        hashes are asked for; when even these cannot be had, the caller gets a result without any.
-        """
+        """Give it a second try after its first crash; then ask for its hashes alone; then go without."""
         self._crashes += death.cause is Cause.CRASH
-        if self.parse and death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
+        if self._parse and death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
             return True
         if self._problem is None:
-            error = _FAILURES[death.cause](f"parse {self.path}", death.why, "only its hashes are known")
+            error = death.error(f"parse {self._path}", "only its hashes are known")
             self._problem = Problem(type(error).__name__, str(error))
             metrics.PARSED.labels(death.cause.value).inc()
-        if self.parse:
-            self.parse = False
+        if self._parse:
+            self._parse = False
             return True
-        self.succeed(Identified())
+        self._finish(Identified())
+        return False
+
+    def _finish(self, identified: Identified) -> None:
+        if self._problem is None:
+            metrics.PARSED.labels("ok").inc()
+        else:
+            identified = msgspec.structs.replace(identified, problem=self._problem)
+        if self.wanted:
+            self._answered.set_result(identified)
+
+
+class BlocksItem:
+    """Starts of payloads whose MIME types are asked for."""
+
+    def __init__(self, blocks: Sequence[bytes], answered: asyncio.Future[list[str]]) -> None:
+        self._blocks = blocks
+        self._answered = answered
+        self._crashes = 0
+
+    @property
+    def name(self) -> str:
+        """How many they are."""
+        return f"{len(self._blocks)} blocks"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its caller still waits."""
+        return not self._answered.done()
+
+    def request(self, number: int) -> BlocksRequest:
+        """Ask for all of them."""
+        return BlocksRequest(number, self._blocks)
+
+    def succeed(self, reply: Answer | Told) -> None:
+        """Hand the MIME types to the caller."""
+        if not isinstance(reply, Told) or len(reply.mimes) != len(self._blocks):
+            raise Damaged("take an answer of the parser process", "it answers another question")
+        if self.wanted:
+            self._answered.set_result(reply.mimes)
+
+    def fail(self, error: HeadraceError) -> None:
+        """Tell the caller why there is no answer."""
+        if self.wanted:
+            self._answered.set_exception(error)
+
+    def survive(self, death: Death) -> bool:
+        """Give them a second try after their first crash; then tell the caller."""
+        self._crashes += death.cause is Cause.CRASH
+        if death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
+            return True
+        self.fail(death.error(f"tell the MIME types of {self.name}", "ask for fewer at once"))
         return False

@@ -90,11 +90,23 @@ class Magic:
         """
         return self._ask(descriptor, _MIME_TYPE | _CONTINUE)
 
+    def mime_type_of(self, block: bytes) -> str:
+        """Return the MIME type of bytes in memory.
+
+        Raises:
+            MagicError: libmagic cannot tell it.
+        """
+        self._library.magic_setflags(self._cookie, _MIME_TYPE | _RAW | _ERROR)
+        lines = self._answer(self._library.magic_buffer(self._cookie, block, len(block)))
+        return lines[0] if lines else ""
+
     def _ask(self, descriptor: int, flags: int) -> list[str]:
         # libmagic reads from wherever the descriptor stands.
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._library.magic_setflags(self._cookie, flags | _RAW | _ERROR)
-        answer = self._library.magic_descriptor(self._cookie, descriptor)
+        return self._answer(self._library.magic_descriptor(self._cookie, descriptor))
+
+    def _answer(self, answer: bytes | None) -> list[str]:
         if answer is None:
             if self._library.magic_errno(self._cookie) == errno.ENOMEM:
                 raise MemoryError
@@ -146,6 +158,8 @@ def _load(folder: Path) -> ctypes.CDLL:
     library.magic_setflags.argtypes = [cookie, ctypes.c_int]
     library.magic_descriptor.restype = ctypes.c_char_p
     library.magic_descriptor.argtypes = [cookie, ctypes.c_int]
+    library.magic_buffer.restype = ctypes.c_char_p
+    library.magic_buffer.argtypes = [cookie, ctypes.c_char_p, ctypes.c_size_t]
     library.magic_errno.argtypes = [cookie]
     library.magic_error.restype = ctypes.c_char_p
     library.magic_error.argtypes = [cookie]

@@ -7,7 +7,7 @@ messages, however it was split on the way.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -34,13 +34,20 @@ class Setup(msgspec.Struct, frozen=True):
     yara_timeout_seconds: int
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Request(msgspec.Struct, frozen=True, tag="file", array_like=True, gc=False):
     """Identify a file."""
 
     number: int
     path: bytes
     parse: bool
     """Whether to go on after the hashes."""
+
+
+class BlocksRequest(msgspec.Struct, frozen=True, tag="blocks", array_like=True, gc=False):
+    """Tell the MIME type of each block, the start of a payload."""
+
+    number: int
+    blocks: Sequence[bytes]
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
@@ -65,6 +72,13 @@ class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True, gc=Fals
     identified: Identified
 
 
+class Told(msgspec.Struct, frozen=True, tag="told", array_like=True, gc=False):
+    """The MIME types asked for, in order."""
+
+    number: int
+    mimes: list[str]
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True, gc=False):
     """The file could not be opened or read."""
 
@@ -75,11 +89,12 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True, gc=Fa
     why: str
 
 
-Reply: TypeAlias = Ready | Large | Answer | Refused
+Asked: TypeAlias = Request | BlocksRequest
+Reply: TypeAlias = Ready | Large | Answer | Told | Refused
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 SETUP: Final = msgspec.msgpack.Decoder(Setup)
-REQUEST: Final = msgspec.msgpack.Decoder(Request)
+REQUEST: Final[msgspec.msgpack.Decoder[Asked]] = msgspec.msgpack.Decoder(Asked)
 REPLY: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 
 

@@ -24,13 +24,12 @@ from pipeline.identify.item import Cause, Death, Item
 from pipeline.identify.messages import (
     EXIT_MEMORY,
     REPLY,
-    Answer,
+    Asked,
     Frames,
     Large,
     Ready,
     Refused,
     Reply,
-    Request,
     Setup,
     frame,
 )
@@ -94,7 +93,7 @@ class Parser(asyncio.Protocol):
         self.pending.append(item)
         if len(self.pending) == 1:
             self._restart_deadline()
-        self._write(Request(self.served + len(self.pending), os.fsencode(item.path), item.parse))
+        self._write(item.request(self.served + len(self.pending)))
 
     def check(self) -> None:
         """End the process when the file it works on took too long."""
@@ -154,17 +153,18 @@ class Parser(asyncio.Protocol):
         if isinstance(reply, Large):
             self._restart_deadline(min(reply.size_bytes, limits.OBJECT_MAX_BYTES))
             return
-        item = self.pending.popleft()
+        item = self.pending[0]
+        if isinstance(reply, Refused):
+            item.fail(_error(reply))
+        else:
+            item.succeed(reply)
+        self.pending.popleft()
         self.served += 1
         self._restart_deadline()
-        if isinstance(reply, Answer):
-            item.succeed(reply.identified)
-        else:
-            item.fail(_error(reply))
         self._end_when_done()
         self._events.free(self)
 
-    def _write(self, message: Setup | Request) -> None:
+    def _write(self, message: Setup | Asked) -> None:
         if self._transport is None:
             raise Unavailable("write to a parser process", "its socket is not connected yet")
         self._transport.write(frame(message))
@@ -268,6 +268,11 @@ async def _spawn(channel: socket.socket) -> asyncio.subprocess.Process:
         stdin=channel.fileno(),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _SET,
+        env=environment(),
         start_new_session=True,
     )
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a parser process: what it needs to start, none of the settings."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _SET

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -20,11 +21,12 @@ import structlog
 from pipeline import limits
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Unavailable
-from pipeline.identify.item import Cause, Death, Item
+from pipeline.identify.item import BlocksItem, Cause, Death, FileItem, Item
 from pipeline.identify.messages import Setup
 from pipeline.identify.parser import Events, Parser, start_parser
 from pipeline.identify.result import Identified, RuleReport
 from pipeline.identify.rules_folder import fingerprint, shipped_rules
+from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -147,12 +149,24 @@ class ParserPool:
             BadInput: It is not a regular file, or may not be read.
             Unavailable: No parser process can be started, the pool is closed, or the disk does not answer.
         """
-        if self._closing:
-            raise Unavailable(f"identify {path}", "the parser pool was closed")
-        item = Item(path, asyncio.get_running_loop().create_future())
-        self._waiting.append(item)
-        self._feed()
-        return await item.answered
+        answered: asyncio.Future[Identified] = asyncio.get_running_loop().create_future()
+        self._hand_in(FileItem(path, answered))
+        return await answered
+
+    async def media_types(self, blocks: Sequence[bytes]) -> list[str]:
+        """Tell the MIME type of each block, the start of a payload.
+
+        Raises:
+            ParserFailure: One of them broke the parser; ask for each alone to find out which.
+            Unavailable: No parser process can be started, or the pool is closed.
+        """
+        asked = [self._ask_for(some) for some in _portions(blocks)]
+        return [mime for told in await asyncio.gather(*asked) for mime in told]
+
+    async def _ask_for(self, blocks: Sequence[bytes]) -> list[str]:
+        answered: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._hand_in(BlocksItem(blocks, answered))
+        return await answered
 
     async def reload_rules(self) -> RuleReport:
         """Look at the rules folder now, and return when every process works with what is in it."""
@@ -170,6 +184,12 @@ class ParserPool:
 
     # --- handing out files ---
 
+    def _hand_in(self, item: Item) -> None:
+        if self._closing:
+            raise Unavailable(f"identify {item.name}", "the parser pool was closed")
+        self._waiting.append(item)
+        self._feed()
+
     def _feed(self) -> None:
         """Hand waiting files to processes with room, the emptiest first."""
         while self._waiting:
@@ -180,7 +200,7 @@ class ParserPool:
 
     def _hand_over(self, parser: Parser) -> None:
         item = self._waiting.popleft()
-        if not item.answered.done():  # its caller may have left
+        if item.wanted:
             parser.submit(item)
 
     def _on_free(self, parser: Parser) -> None:
@@ -197,8 +217,8 @@ class ParserPool:
         items = list(parser.pending)
         if death.cause is not Cause.ASKED:
             self._deaths += 1
-            path = str(items[0].path) if items else None
-            log.warning("parser process lost", cause=death.cause.value, why=death.why, path=path)
+            item = items[0].name if items else None
+            log.warning("parser process lost", cause=death.cause.value, why=death.why, item=item)
             if items and not items[0].survive(death):
                 items.pop(0)
         self._waiting.extendleft(reversed(items))
@@ -207,7 +227,7 @@ class ParserPool:
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:
             item = self._waiting.popleft()
-            item.fail(Unavailable(f"identify {item.path}", why, "hand it in again later"))
+            item.fail(Unavailable(f"identify {item.name}", why, "hand it in again later"))
 
     # --- keeping the processes ---
 
@@ -261,3 +281,32 @@ class ParserPool:
         while True:
             await self._clock.sleep(limits.RULES_CHECK_SECONDS)
             await self.reload_rules()
+
+
+def _portions(blocks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut a list of blocks so that no message comes near its limit."""
+    portion: list[bytes] = []
+    size_bytes = 0
+    for block in blocks:
+        if portion and size_bytes + len(block) > limits.PARSER_MESSAGE_MAX_BYTES // 4:
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(block)
+        size_bytes += len(block)
+    if portion:
+        yield portion
+
+
+def parser_pool(settings: Settings, clock: Clock) -> ParserPool:
+    """Make the pool the settings ask for."""
+    chosen = settings.parser
+    own_rules = settings.data_folder / "rules"
+    folder = Path(chosen.rules).expanduser() if chosen.rules else own_rules if own_rules.is_dir() else None
+    return ParserPool(
+        processes=chosen.processes,
+        rules_folder=folder,
+        clock=clock,
+        timeout_seconds=chosen.timeout_seconds,
+        memory_bytes=chosen.memory_bytes,
+        yara_scan_max_bytes=chosen.yara_scan_max_bytes,
+    )

@@ -84,6 +84,7 @@ class _Program(ctypes.Structure):
 
 _WRITES = _Instruction(_JUMP_ANY_BIT, 0, 1, _WRITE_FLAGS)
 _NO_THREAD = _Instruction(_JUMP_ANY_BIT, 1, 0, _THREAD_FLAG)
+# Limits other than that of processor time cannot even be looked at; nobody needs to.
 _NOT_CPU = _Instruction(_JUMP_EQUAL, 1, 0, _CPU_LIMIT)
 _CHECKS = {
     "open": (1, _WRITES),

@@ -24,12 +24,15 @@ from pipeline.identify.messages import (
     REQUEST,
     SETUP,
     Answer,
+    Asked,
+    BlocksRequest,
     Frames,
     Large,
     Ready,
     Refused,
     Request,
     Setup,
+    Told,
     frame,
 )
 from pipeline.identify.rules_folder import read_sources
@@ -46,7 +49,22 @@ def main() -> None:
         not_enforced = confine(memory_bytes=setup.memory_bytes, parent=setup.parent)
         channel.sendall(frame(Ready(rules.report, not_enforced)))
         for message in messages:
-            channel.sendall(frame(_answer(channel, identifier, setup, REQUEST.decode(message))))
+            asked = REQUEST.decode(message)
+            try:
+                reply = _reply(channel, identifier, setup, asked)
+            except MemoryError:
+                # Nothing may be allocated any more, and what is left of the heap is not worth keeping.
+                os._exit(EXIT_MEMORY)
+            channel.sendall(frame(reply))
+
+
+def _reply(
+    channel: socket.socket, identifier: Identifier, setup: Setup, asked: Asked
+) -> Answer | Told | Refused:
+    if isinstance(asked, BlocksRequest):
+        allow_cpu(setup.timeout_seconds)
+        return Told(asked.number, identifier.mime_types(asked.blocks))
+    return _answer(channel, identifier, setup, asked)
 
 
 def _prepare(setup: Setup) -> tuple[Identifier, UserRules]:
@@ -81,9 +99,6 @@ def _answer(
                 channel.sendall(frame(Large(request.number, subject.size_bytes)))
             allow_cpu(setup.timeout_seconds + subject.size_bytes / limits.PARSE_BYTES_PER_SECOND)
             return Answer(request.number, identifier.identify(subject, parse=request.parse))
-    except MemoryError:
-        # Nothing may be allocated any more, and what is left of the heap is not worth keeping.
-        os._exit(EXIT_MEMORY)
     except HeadraceError as error:
         return Refused(request.number, type(error).__name__, error.tried, error.why)
     except OSError as error:

@@ -1,0 +1,1 @@
+"""Tests of identification: hashes, libmagic, formats, rules, and the parser pool."""

@@ -1,0 +1,102 @@
+"""libmagic: the bundled one, saying what ``file`` says with it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.identify.magic import Magic, library_folder, published
+from pipeline.identify.subject import Subject
+
+FILES = 300
+
+
+@pytest.fixture(scope="module")
+def magic() -> Magic:
+    return Magic()
+
+
+def _files_of_this_machine() -> Iterator[Path]:
+    """Yield programs, libraries, compiled and source Python, texts, pictures, archives."""
+    python = Path(sys.executable).resolve().parent.parent
+    for folder in (Path("/usr/bin"), python / "lib", Path(sys.prefix) / "lib", Path("/usr/share")):
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+        yield from itertools.islice(files, 0, 20 * FILES, 80)
+
+
+def _said_by_file(paths: list[Path]) -> list[str]:
+    folder = str(library_folder())
+    environment = {**os.environ, "LD_LIBRARY_PATH": folder, "MAGIC": f"{folder}/magic.mgc"}
+    command = ["file", "--brief", "--mime-type", "--", *map(str, paths)]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    ).stdout.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("file") is None, reason="needs the file command")
+def test_mime_type_is_what_the_file_command_prints_with_the_same_library(magic: Magic) -> None:
+    paths = [path for path in _files_of_this_machine() if path.stat().st_size][:FILES]
+    assert len(paths) > FILES / 2
+    ours = []
+    for path in paths:
+        with Subject(str(path)) as subject:
+            ours.append(magic.mime_type(subject.file.fileno()))
+    differing = [row for row in zip(paths, ours, _said_by_file(paths), strict=True) if row[1] != row[2]]
+    assert differing == []
+    assert len(set(ours)) > 5
+
+
+def test_the_mime_type_never_comes_from_a_later_match(magic: Magic, tmp_path: Path) -> None:
+    """A docstring before any code: the best match has no MIME type, a later one says Python."""
+    path = tmp_path / "x.py"
+    path.write_text('"""Some words."""\n\nimport os\nimport sys\n\n\ndef main():\n    return os.name\n')
+    with Subject(str(path)) as subject:
+        assert magic.mime_type(subject.file.fileno()) == "text/plain"
+        assert magic.mime_types(subject.file.fileno()) == ["text/x-script.python"]
+
+
+def test_a_file_is_read_from_its_start_wherever_the_descriptor_stands(magic: Magic, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(b"GIF89a\x01\x00\x01\x00" + bytes(100))
+    with path.open("rb", buffering=0) as file:
+        file.seek(50)
+        assert magic.mime_type(file.fileno()) == "image/gif"
+        assert magic.descriptions(file.fileno())[0].startswith("GIF image data")
+
+
+def test_libmagic_is_the_bundled_one_whatever_the_environment_says() -> None:
+    """Neither MAGIC nor an import of pylibmagic has a say, and ctypes stays as it was."""
+    script = (
+        "import ctypes, os; before = ctypes.CDLL.__init__\n"
+        "from pipeline.identify.magic import Magic, library_folder\n"
+        "Magic()\n"
+        "mapped = {line.split()[-1] for line in open('/proc/self/maps') if 'magic' in line}\n"
+        "assert mapped and all(path.startswith(str(library_folder())) for path in mapped), mapped\n"
+        "assert ctypes.CDLL.__init__ is before\n"
+    )
+    environment = {**os.environ, "MAGIC": "/nonexistent.mgc"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+def test_what_is_published_is_ascii_of_bounded_length() -> None:
+    assert published("Grüße, \ufffdx") == "Gr..e, .x"
+    assert len(published("é" * 100_000)) == 4096
+
+
+@pytest.mark.parametrize(
+    ("block", "mime"),
+    [
+        (b"", "application/x-empty"),
+        (b"plain words\n", "text/plain"),
+        (b"%PDF-1.5\n%abc", "application/pdf"),
+    ],
+)
+def test_the_mime_type_of_bytes_in_memory(magic: Magic, block: bytes, mime: str) -> None:
+    assert magic.mime_type_of(block) == mime
