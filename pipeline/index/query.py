@@ -34,6 +34,8 @@ class Range(msgspec.Struct, frozen=True, tag=True):
     field: str
     at_least: Scalar | None = None
     below: Scalar | None = None
+    above: Scalar | None = None
+    at_most: Scalar | None = None
 
 
 class Exists(msgspec.Struct, frozen=True, tag=True):

@@ -1,0 +1,75 @@
+"""What similar files are found by: parts of ssdeep hashes, and vectors of TLSH hashes and entropy.
+
+Contract: metastore sections 3.4 (step 6), 16.4, 16.5.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pipeline.index.values import WHOLE
+
+_TLSH: Final = re.compile(r"(?:T1)?([0-9a-fA-F]{70})")
+_BYTE_MIDDLE: Final = 128
+_ENTROPY_STEPS: Final = 40
+_ENTROPY_MAX: Final = 8.0
+_BITS_PER_UNIT: Final = 4
+_BITS_PER_STEP: Final = 32
+
+
+def encoded_ssdeep(ssdeep: str) -> dict[str, Any]:
+    """Part an ssdeep hash into block size and its two chunks.
+
+    Raises:
+        ValueError: It is not an ssdeep hash.
+    """
+    size, *chunks = ssdeep.split(":")
+    if len(chunks) != 2 or not size.isdecimal() or int(size) > WHOLE["integer"][1]:  # noqa: PLR2004
+        raise ValueError(f"{ssdeep[:64]!r} is not an ssdeep hash")
+    return {"blocksize": int(size), "chunk": chunks[0], "dchunk": chunks[1]}
+
+
+def tlsh_vector(tlsh: str) -> list[int] | None:
+    """Return the 36 signed bytes by which TLSH hashes are compared; None for what is no such hash."""
+    match = _TLSH.fullmatch(tlsh)
+    if match is None:
+        return None
+    checksum, length, quartiles, *body = bytes.fromhex(match[1])
+    head = [_swapped(checksum), _swapped(length), quartiles >> 4, quartiles & 0xF]
+    return [value - _BYTE_MIDDLE for value in (*head, *body)]
+
+
+def entropy_vector(blocks: Sequence[float]) -> list[int] | None:
+    """Return the 160 signed bytes by which courses of entropy are compared; None for a short course.
+
+    Forty steps, each 0 to 8 in quarters, each written as that many of 32 bits.
+    """
+    if len(blocks) < _ENTROPY_STEPS:
+        return None
+    bits = "".join(_step_bits(value) for value in _stretched(blocks))
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return [byte - 256 if byte >= _BYTE_MIDDLE else byte for byte in packed]
+
+
+def _swapped(byte: int) -> int:
+    return (byte & 0xF) << 4 | byte >> 4
+
+
+def _stretched(blocks: Sequence[float]) -> list[float]:
+    """Interpolate linearly to the fixed number of steps."""
+    last = len(blocks) - 1
+    values = []
+    for step in range(_ENTROPY_STEPS):
+        place = step * last / (_ENTROPY_STEPS - 1)
+        left = math.floor(place)
+        right = min(left + 1, last)
+        values.append(blocks[left] + (blocks[right] - blocks[left]) * (place - left))
+    return values
+
+
+def _step_bits(value: float) -> str:
+    ones = round(min(max(value, 0.0), _ENTROPY_MAX) * _BITS_PER_UNIT)
+    return "1" * ones + "0" * (_BITS_PER_STEP - ones)
