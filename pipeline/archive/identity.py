@@ -1,0 +1,56 @@
+"""The identity of a message: the uuid it is kept under (archive contract, section 5).
+
+A client's `_id` header of exactly 16 bytes is taken as it is. For every other message a uuid is computed
+from where it stood, so that a message delivered again gets the same one and is written under the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import NamedTuple
+
+from pipeline.archive.message import Message
+from pipeline.log.port import Headers
+
+HEADER = "_id"
+_UUID_BYTES = 16
+
+
+class Identity(NamedTuple):
+    """What a message's headers say about it, and the headers it is stored with.
+
+    `uuid` is the first valid `_id`, or made by us when `is_client_uuid` is false. `added` names those of
+    `headers` the sender did not send; they stand at the end.
+    """
+
+    uuid: uuid.UUID
+    is_client_uuid: bool
+    headers: Headers
+    added: tuple[str, ...] = ()
+
+
+def identify(message: Message, cluster: str = "") -> Identity:
+    """Read the identity of a message, adding an `_id` header when it has no valid one."""
+    headers = message.headers or ()
+    for name, value in headers:
+        if name == HEADER and value is not None and len(value) == _UUID_BYTES:
+            return Identity(uuid.UUID(bytes=value), True, headers)
+    made = made_uuid(message, cluster)
+    return Identity(made, False, (*headers, (HEADER, made.bytes)), (HEADER,))
+
+
+def made_uuid(message: Message, cluster: str = "", attempt: int = 0) -> uuid.UUID:
+    """Compute the uuid of a message that has no usable one of its own.
+
+    It follows from cluster label, topic, partition, offset and time; a message that never stood in a log
+    has topic, time and the SHA-256 of its payload instead. `attempt` counts uuids found to be taken by
+    different messages: each gives another, always the same one.
+    """
+    label = f"{cluster}/" if cluster else ""
+    if message.partition is None or message.offset is None:
+        digest = hashlib.sha256(message.payload).hexdigest()
+        name = f"kafka:{label}{message.topic}/{message.timestamp_ms}/{digest}"
+    else:
+        name = f"kafka:{label}{message.topic}/{message.partition}/{message.offset}/{message.timestamp_ms}"
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{name}#{attempt}" if attempt else name)

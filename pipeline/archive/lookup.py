@@ -1,0 +1,115 @@
+"""Find archived messages by uuid, by record key or by place, and read them back from their objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zlib
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.archive import bson
+from pipeline.database.engine import Database
+from pipeline.database.tables import messages
+from pipeline.errors import Damaged
+from pipeline.objects.port import ObjectStore
+
+ROWS_MAX = 1000
+"""Most rows one look-up returns."""
+
+
+class ArchivedRow(msgspec.Struct, frozen=True):
+    """A row of the archive. The fields after `retracted` are None in rows upstream wrote."""
+
+    id: int
+    topic: str
+    timestamp: int
+    uuid: UUID
+    size: int
+    key: str
+    bucket: str
+    crc32: int
+    is_client_uuid: bool
+    public: bool
+    direct_upload: bool
+    message_crc32: int
+    title: str
+    sender: str
+    media_type: str
+    file_name: str
+    originator: str
+    retracted: bool
+    kafka_partition: int | None
+    kafka_offset: int | None
+    cluster: str | None
+    ingested_at: dt.datetime | None
+    sha256: bytes | None
+    layout: int | None
+    event_key: str | None
+
+
+_COLUMNS = [messages.c[name] for name in ArchivedRow.__struct_fields__]
+
+
+async def by_uuid(database: Database, uuid: UUID) -> ArchivedRow | None:
+    """Find the message with that uuid. Raises `Unavailable`, as all look-ups do."""
+    found = await _find(database, messages.c.uuid == uuid)
+    return found[0] if found else None
+
+
+async def by_event_key(database: Database, event_key: str) -> list[ArchivedRow]:
+    """Find the messages whose Kafka record key is that text, oldest row first, at most `ROWS_MAX`."""
+    return await _find(database, messages.c.event_key == event_key)
+
+
+async def by_place(
+    database: Database, topic: str, partition: int, offset: int, cluster: str = ""
+) -> list[ArchivedRow]:
+    """Find the messages read there; there are several when the topic was made anew."""
+    return await _find(
+        database,
+        func.coalesce(messages.c.cluster, "") == cluster,
+        messages.c.topic == topic,
+        messages.c.kafka_partition == partition,
+        messages.c.kafka_offset == offset,
+    )
+
+
+async def _find(database: Database, *conditions: ColumnElement[bool]) -> list[ArchivedRow]:
+    query = select(*_COLUMNS).where(*conditions).order_by(messages.c.id).limit(ROWS_MAX)
+
+    async def ask(connection: AsyncConnection) -> Sequence[object]:
+        return (await connection.execute(query)).all()
+
+    rows = await database.read("find archived messages", ask)
+    return [ArchivedRow(*row) for row in rows]  # type: ignore[misc]
+
+
+async def read_object(objects: ObjectStore, row: ArchivedRow) -> bytes:
+    """Read the object of a row, whole, and compare it with the row.
+
+    Raises:
+        NotFound: It is not in the store. Damaged: Its size or CRC-32 is not what the row says.
+        Unavailable: The store does not answer.
+    """
+    download = await objects.get(row.key)
+    data = b"".join([chunk async for chunk in download])
+    if len(data) != row.size:
+        raise Damaged(f"read the archived object {row.key}", f"size {len(data)}, its row says {row.size}")
+    if zlib.crc32(data) != row.crc32:
+        raise Damaged(
+            f"read the archived object {row.key}", f"CRC-32 {zlib.crc32(data)}, its row says {row.crc32}"
+        )
+    return data
+
+
+async def read_message(objects: ObjectStore, row: ArchivedRow) -> bson.Document:
+    """Read a message back from its object.
+
+    Raises:
+        NotFound, Damaged, Unavailable: As `read_object`; Damaged also when it is no archived message.
+    """
+    return bson.decode(await read_object(objects, row))

@@ -1,0 +1,37 @@
+"""What became of a message that was handed to the archive."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a message.
+
+    ``stored``: its object and row are durable, under `uuid` and `key`. ``duplicate``: it was stored
+    before, `reason` says how that was told. ``refused``: it can never be stored, `reason` says why.
+    """
+
+    status: Literal["stored", "duplicate", "refused"]
+    reason: str = ""
+    uuid: UUID | None = None
+    is_client_uuid: bool = False
+    key: str = ""
+
+    @property
+    def stored(self) -> bool:
+        """Say whether this call stored it."""
+        return self.status == "stored"
+
+    @property
+    def duplicate(self) -> bool:
+        """Say whether it was stored before."""
+        return self.status == "duplicate"
+
+    @property
+    def refused(self) -> bool:
+        """Say whether it can never be stored."""
+        return self.status == "refused"

@@ -1,0 +1,118 @@
+"""The row of an archived message (archive contract, sections 9 and 12): it always describes its object."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pipeline import limits
+
+LAYOUT = 2
+"""Layout of the objects written today."""
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Row(NamedTuple):
+    """A row to be written: the columns of `pipeline.database.tables.messages` that have no default."""
+
+    topic: str
+    timestamp: int
+    uuid: UUID
+    size: int
+    key: str
+    bucket: str
+    crc32: int
+    is_client_uuid: bool
+    public: bool
+    direct_upload: bool
+    message_crc32: int
+    title: str
+    sender: str
+    media_type: str
+    file_name: str
+    originator: str
+    kafka_partition: int | None
+    kafka_offset: int | None
+    cluster: str | None
+    ingested_at: dt.datetime | None
+    sha256: bytes | None
+    layout: int
+    event_key: str | None
+
+
+class Location(NamedTuple):
+    """The object of a row, as written: `size_bytes` and `crc32` are of the whole object."""
+
+    key: str
+    bucket: str
+    size_bytes: int
+    crc32: int
+
+
+def make_row(
+    annotations: Mapping[str, Any],
+    where: Location,
+    *,
+    uuid: UUID,
+    topic: str,
+    timestamp_ms: int,
+    record_key: bytes | str | None,
+    layout: int = LAYOUT,
+) -> Row:
+    """Build the row of an object from what the object says.
+
+    The uuid is the one in its annotations and in its key. Annotations of ours may be missing, as in
+    objects upstream wrote; upstream's must be there.
+
+    Raises:
+        KeyError: One of upstream's is not. ValueError: A hash is none.
+    """
+    ingest_time = annotations.get("ingest_time")
+    sha256 = annotations.get("sha256")
+    return Row(
+        topic=topic,
+        timestamp=timestamp_ms,
+        uuid=uuid,
+        size=where.size_bytes,
+        key=where.key,
+        bucket=where.bucket,
+        crc32=where.crc32,
+        is_client_uuid=annotations["con_is_client_uuid"],
+        public=annotations.get("public", False),
+        direct_upload=annotations.get("direct_upload", False),
+        message_crc32=int(annotations["con_message_crc32"]),
+        title=_text(annotations.get("title", "")),
+        sender=_text(annotations.get("sender", "")),
+        media_type=_text(annotations.get("media_type", "")),
+        file_name=_text(annotations.get("file_name", "")),
+        originator=_text(annotations.get("originator", "")),
+        kafka_partition=annotations.get("partition"),
+        kafka_offset=annotations.get("offset"),
+        cluster=annotations.get("cluster"),
+        ingested_at=None if ingest_time is None else _EPOCH + dt.timedelta(milliseconds=ingest_time),
+        sha256=None if sha256 is None else bytes.fromhex(sha256),
+        layout=layout,
+        event_key=event_key(record_key),
+    )
+
+
+def event_key(record_key: bytes | str | None) -> str | None:
+    """Give the record key as its column holds it, None when it is no short text.
+
+    An index entry is bounded and PostgreSQL's text cannot hold NUL; the object has the key in any case.
+    """
+    if record_key is None or len(record_key) > limits.EVENT_KEY_MAX_BYTES:
+        return None
+    try:
+        text = record_key.decode() if isinstance(record_key, bytes) else record_key
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", _REPLACEMENT) if "\0" in value else value

@@ -1,0 +1,1 @@
+"""The archive: what is written, told apart, found again and taken up after a crash."""
