@@ -1,0 +1,75 @@
+"""The web application: every route, what stands before them, and what lives as long as it does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from pipeline.app import Parts
+from pipeline.web import (
+    content,
+    events,
+    exposition,
+    guard,
+    objects,
+    openapi,
+    pages,
+    parked,
+    search,
+    status,
+    tasks,
+    topics,
+    where,
+)
+from pipeline.web.answers import answer
+from pipeline.web.backlog import Backlog
+from pipeline.web.context import BACKLOG, PARTS, TABLES
+from pipeline.web.problems import answer_problems
+from pipeline.web.routes import Nothing, Route, asked
+from pipeline.web.tables import Tables
+
+RESOURCES = (objects, content, events, search, where, tasks, parked, topics, status, exposition, pages)
+
+
+async def describe(request: web.Request) -> web.Response:
+    """Answer the description of every route."""
+    asked(request, Nothing)
+    return answer(_DOCUMENT)
+
+
+ROUTES: tuple[Route, ...] = (
+    *(route for resource in RESOURCES for route in resource.ROUTES),
+    Route(
+        methods=("GET",),
+        path="/openapi.json",
+        handler=describe,
+        summary="This description",
+        tag="status",
+    ),
+)
+_DOCUMENT = openapi.document(ROUTES)
+
+
+def make_application(parts: Parts) -> web.Application:
+    """Make the application over opened parts; it closes nothing it did not open.
+
+    The tables are followed from its start-up to its clean-up.
+    """
+    middlewares = [guard.measure, answer_problems, guard.check_origin, guard.limit_time]
+    application = web.Application(middlewares=middlewares)
+    application[PARTS] = parts
+    application[TABLES] = Tables(parts)
+    application[BACKLOG] = Backlog(parts)
+    application[guard.ROUTES] = {route.path: route for route in ROUTES}
+    for route in ROUTES:
+        for method in route.methods:
+            application.router.add_route(method, route.path, route.handler)
+    application.on_response_prepare.append(guard.add_headers)
+    application.cleanup_ctx.append(_follow_tables)
+    return application
+
+
+async def _follow_tables(application: web.Application) -> AsyncIterator[None]:
+    async with application[TABLES]:
+        yield

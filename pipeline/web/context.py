@@ -1,0 +1,35 @@
+"""What every handler reaches: the parts, the table views and the agents' lag."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from pipeline.app import Parts
+from pipeline.web.backlog import Backlog
+from pipeline.web.tables import Tables
+
+PARTS = web.AppKey("parts", Parts)
+TABLES = web.AppKey("tables", Tables)
+BACKLOG = web.AppKey("backlog", Backlog)
+
+
+def parts_of(request: web.Request) -> Parts:
+    """Return the parts this application works with."""
+    return request.app[PARTS]
+
+
+def tables_of(request: web.Request) -> Tables:
+    """Return the tables as this application follows them, maybe a moment late."""
+    return request.app[TABLES]
+
+
+async def fresh_tables(request: web.Request) -> Tables:
+    """Return the tables with everything that is durable now. Raises `Unavailable`."""
+    tables = request.app[TABLES]
+    await tables.refresh()
+    return tables
+
+
+def backlog_of(request: web.Request) -> Backlog:
+    """Return what watches the agents."""
+    return request.app[BACKLOG]

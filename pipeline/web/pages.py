@@ -1,0 +1,156 @@
+"""Pages for people: what is running and the last results, and one file. Plain HTML that needs no script.
+
+Everything shown is escaped by the templates; text of strangers is made visible first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from importlib import resources
+from typing import Annotated
+from urllib.parse import quote
+
+import jinja2
+from aiohttp import web
+from msgspec import Meta
+
+from pipeline import limits
+from pipeline.app import Parts
+from pipeline.errors import HeadraceError, NotFound
+from pipeline.index.query import Query, Sort
+from pipeline.web import objects
+from pipeline.web.context import backlog_of, parts_of, tables_of
+from pipeline.web.files import FileSeen, files_in
+from pipeline.web.paging import cut
+from pipeline.web.routes import Asked, Nothing, Route, asked, sha256_of
+from pipeline.web.search import condition
+from pipeline.web.status import status_of
+from pipeline.web.visible import size_text, visible
+
+_HTML = "text/html"
+_DOCUMENTS = 100
+"""Documents brought together for the list of last results: a file has about two."""
+_ROWS = 10
+_MEDIA = {"style.css": "text/css", "start.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATIC = {name: (resources.files("pipeline.web") / "static" / name).read_bytes() for name in _MEDIA}
+
+
+class StartAsked(Asked, frozen=True):
+    """The query of the start page."""
+
+    q: Annotated[str, Meta(max_length=limits.QUERY_MAX_CHARS, description="A search.")] = ""
+    stored: Annotated[
+        str, Meta(pattern="^([0-9a-f]{64})?$", description="An object that was just submitted.")
+    ] = ""
+
+
+def _moment(unix_seconds: float) -> str:
+    return dt.datetime.fromtimestamp(unix_seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {
+        "visible": visible,
+        "size": size_text,
+        "moment": _moment,
+        "segment": partial(quote, safe=""),
+    }
+    return environment
+
+
+_ENVIRONMENT = _environment()
+_TEMPLATES = {name: _ENVIRONMENT.get_template(name) for name in ("base.html", "start.html", "object.html")}
+
+
+async def start(request: web.Request) -> web.Response:
+    """Show what is running, the last results or what a search finds, and a form for a file."""
+    wanted = asked(request, StartAsked)
+    parts, tables = parts_of(request), tables_of(request)
+    status = await status_of(parts, tables, backlog_of(request))
+    files, total, problem = await _results(parts, wanted.q)
+    tasks = cut(await tables.tasks(), lambda task: (task.due, task.dequeued), limit=_ROWS)
+    parked = cut(await tables.parked(), lambda entry: (-entry.parked_at, entry.id), limit=_ROWS)
+    return _page(
+        "start.html",
+        status=status,
+        files=files,
+        total=total,
+        problem=problem,
+        q=wanted.q,
+        stored=wanted.stored,
+        tasks=tasks,
+        parked=parked,
+        now=parts.clock.unix(),
+    )
+
+
+async def _results(parts: Parts, text: str) -> tuple[list[FileSeen], int, str]:
+    """Search for the files to list; what goes wrong is shown in their place."""
+    try:
+        query = Query(condition(text, "binary2"), (Sort("timestamp", descending=True),), _DOCUMENTS)
+        page = await parts.index.search("binary2", query)
+    except HeadraceError as error:
+        return [], 0, str(error)
+    return files_in(page.hits), page.total, ""
+
+
+async def object_page(request: web.Request) -> web.Response:
+    """Show what is known about one file."""
+    asked(request, Nothing)
+    known = await objects.known(request, sha256_of(request))
+    file = next(iter(files_in(known.documents)), FileSeen(known.sha256))
+    return _page("object.html", known=known, file=file)
+
+
+async def static(request: web.Request) -> web.Response:
+    """Send a file that belongs to the pages."""
+    asked(request, Nothing)
+    name = request.match_info["file"]
+    if name not in _STATIC:
+        raise NotFound(f"get /static/{name[:100]}", "there is no such file")
+    headers = {"Cache-Control": "max-age=300"}
+    return web.Response(body=_STATIC[name], content_type=_MEDIA[name], charset="utf-8", headers=headers)
+
+
+def _page(name: str, **values: object) -> web.Response:
+    return web.Response(text=_TEMPLATES[name].render(**values), content_type=_HTML)
+
+
+ROUTES = (
+    Route(
+        methods=("GET",),
+        path="/",
+        handler=start,
+        summary="The start page",
+        tag="pages",
+        query=StartAsked,
+        media=_HTML,
+    ),
+    Route(
+        methods=("GET",),
+        path="/objects/{sha256}",
+        handler=object_page,
+        summary="The page of one file",
+        tag="pages",
+        media=_HTML,
+        errors=(400, 404, 503),
+    ),
+    Route(
+        methods=("GET",),
+        path="/static/{file}",
+        handler=static,
+        summary="Files that belong to the pages",
+        tag="pages",
+        media="application/octet-stream",
+        errors=(404,),
+    ),
+)

@@ -1,0 +1,88 @@
+"""Serving the web surface: on an address of the network, or on a local socket for one command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from pipeline import __version__, limits
+from pipeline.app import Parts
+from pipeline.errors import Conflict
+from pipeline.web import presence
+from pipeline.web.application import make_application
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def serve(parts: Parts, listen: str) -> AsyncIterator[str]:
+    """Serve opened parts on ``host:port`` (port 0: any free one); give the URL, stop on leaving.
+
+    While it runs, ``<data>/server.json`` tells commands where it is. On leaving, requests under way get
+    `limits.WEB_STOP_SECONDS` to finish.
+
+    Raises:
+        Conflict: The address is taken or not ours.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    async with _running(parts) as runner:
+        site = web.TCPSite(runner, host, int(port))
+        try:
+            await site.start()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise Conflict(f"listen on {listen}", reason, "choose another address with --listen") from error
+        note = presence.Presence(_url(runner, host), os.getpid(), __version__)
+        folder = parts.settings.data_folder
+        await asyncio.to_thread(presence.announce, folder, note)
+        log.debug("listening", url=note.url)
+        try:
+            yield note.url
+        finally:
+            await asyncio.to_thread(presence.withdraw, folder, note)
+
+
+@asynccontextmanager
+async def serve_socket(parts: Parts, path: Path) -> AsyncIterator[None]:
+    """Serve opened parts on a Unix socket, seen by nobody who cannot open the file."""
+    async with _running(parts) as runner:
+        await web.UnixSite(runner, str(path)).start()
+        yield
+
+
+@asynccontextmanager
+async def _running(parts: Parts) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(
+        make_application(parts),
+        access_log=None,
+        keepalive_timeout=limits.WEB_HEADER_IDLE_SECONDS,
+        max_line_size=limits.WEB_LINE_MAX_BYTES,
+        max_field_size=limits.WEB_LINE_MAX_BYTES,
+        max_headers=limits.WEB_HEADERS_MAX,
+        lingering_time=limits.WEB_LINGER_SECONDS,
+        read_bufsize=limits.CHUNK_BYTES,
+        shutdown_timeout=limits.WEB_STOP_SECONDS,
+        auto_decompress=False,
+    )
+    try:
+        await runner.setup()
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+def _url(runner: web.AppRunner, host: str) -> str:
+    """Name the address from this machine; all addresses are reached over the loopback one."""
+    port = runner.addresses[0][1]
+    if host in {"", "0.0.0.0"}:  # noqa: S104 - compared, not listened on
+        host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

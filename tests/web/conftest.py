@@ -1,0 +1,30 @@
+"""A served installation for each test of the web surface, and what was logged meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+from structlog.testing import capture_logs
+
+from tests.web.site import Site, opened
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """Give what was logged; a test that caused a failure nobody expected fails, unless it empties this."""
+    with capture_logs() as entries:
+        yield entries
+    failures = [entry for entry in entries if entry["log_level"] == "error"]
+    assert not failures, failures
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Give a served installation; a handler that blocks the event loop fails the test."""
+    async with opened(tmp_path) as made:
+        with blockbuster_ctx("pipeline.web"):
+            yield made
