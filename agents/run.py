@@ -149,7 +149,17 @@ async def _run(
         replicas=settings.events.replicas,
         connection=connection,
         web_port=statistics_port,
+        **_session(settings.kafka.session_seconds),
     )
     attach(app)
     await parts.log.create_topics(app.changelogs())
     await app.run(stop)
+
+
+def _session(seconds: float) -> dict[str, float]:
+    """Say in Faust's words how long a worker may be silent; means nothing to the embedded log."""
+    return {
+        "broker_session_timeout": seconds,
+        "broker_heartbeat_interval": seconds / limits.GROUP_HEARTBEATS,
+        "broker_request_timeout": max(limits.LOG_CALL_TIMEOUT_SECONDS, seconds) + limits.GROUP_GRACE_SECONDS,
+    }

@@ -229,6 +229,8 @@ WEB_HEADER_IDLE_SECONDS = 30.0
 """Longest wait for a complete request head, on a fresh connection or between two requests."""
 WEB_BODY_IDLE_SECONDS = 60.0
 """Longest silence inside a request body, and longest wait for a reader to take more of an answer."""
+WEB_LINGER_SECONDS = 5.0
+"""How long the rest of a refused body is read and dropped, so that the client gets to read why."""
 WEB_REQUEST_SECONDS = 90.0
 """Longest time one request may take that neither sends nor receives an object."""
 WEB_RETRY_AFTER_SECONDS = 5
@@ -288,6 +290,10 @@ LOG_KIND_CHARACTERS = 80
 """How much of a line, before its values are put in, tells its kind."""
 GROUP_SESSION_SECONDS = 30.0
 """A worker not heard of for this long loses its partitions."""
+GROUP_HEARTBEATS = 10
+"""Signs of life a worker sends in that time."""
+GROUP_GRACE_SECONDS = 10.0
+"""How much longer than that a request to the brokers may take."""
 GROUP_REBALANCE_SECONDS = 60.0
 """Longest time workers have to rejoin their group."""
 GROUP_POLL_SECONDS = 24 * 60 * 60.0

@@ -57,6 +57,7 @@ class KafkaSettings(_Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     client_id: str = "headrace"
+    session_seconds: Annotated[float, Field(ge=1, le=1800)] = 30.0
 
 
 class EventsSettings(_Section):
