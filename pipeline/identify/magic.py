@@ -1,9 +1,10 @@
 """libmagic: what kind of file this is, as a description and as a MIME type.
 
-Binds the library and database that the pylibmagic package carries, by their paths, so that no system
-package and no setting of the environment has a say. One cookie serves a whole process; it is not safe
-across threads. The MIME type is the one ``file --mime-type`` prints with the same library: it is asked for
-without "all matches", since with it the first line may be empty or come from a later match.
+Binds the newer of two libraries: the one the pylibmagic package carries, so that nothing needs a system
+package, and the one of the system, which its updates keep current and which its ``file`` command uses. No
+setting of the environment has a say. One cookie serves a whole process; it is not safe across threads.
+The MIME type is the one ``file --mime-type`` prints with the same library: it is asked for without "all
+matches", since with it the first line may be empty or come from a later match.
 Contract: dispatcher section 17.
 """
 
@@ -24,6 +25,7 @@ _MIME_TYPE = 0x10
 _CONTINUE = 0x20
 _RAW = 0x100
 _ERROR = 0x200
+_NAME = "libmagic.so.1"
 
 EMPTY_MIME = "inode/x-empty"
 EMPTY_DESCRIPTION = "empty"
@@ -45,19 +47,22 @@ class MagicError(HeadraceError):
 
 
 class Magic:
-    """One libmagic cookie with the bundled database loaded.
+    """One libmagic cookie with the database of its library loaded.
 
     Raises:
         MagicError: The library or its database cannot be loaded.
     """
 
     def __init__(self) -> None:
-        folder = library_folder()
-        self._library = _load(folder)
+        self._library, database = newest()
+        # The library would look there before its own place; whoever sets it means another program.
+        os.environ.pop("MAGIC", None)
         self._cookie = self._library.magic_open(_RAW)
-        database = str(folder / "magic.mgc")
-        if not self._cookie or self._library.magic_load(self._cookie, database.encode()) != 0:
-            raise MagicError("load the database of libmagic", f"{database}: {self._error()}")
+        path = str(database).encode() if database else None
+        if not self._cookie or self._library.magic_load(self._cookie, path) != 0:
+            raise MagicError(
+                "load the database of libmagic", f"{database or 'the usual one'}: {self._error()}"
+            )
 
     @property
     def version(self) -> int:
@@ -118,18 +123,34 @@ class Magic:
         return (text or b"no reason given").decode("utf-8", "replace")
 
 
-def library_folder() -> Path:
-    """Return the folder of the bundled library and database.
+def newest() -> tuple[ctypes.CDLL, Path | None]:
+    """Return the newer of the system's library and the bundled one, with its database.
 
-    The package is found but not imported: importing it changes ctypes and the environment for everybody.
+    The system's comes with a database of its own, given as None.
 
     Raises:
-        MagicError: The pylibmagic package is not installed.
+        MagicError: There is neither.
     """
+    try:
+        # First, because a name without a path finds whatever library of that name is loaded already.
+        system = _load(_NAME)
+    except MagicError:
+        system = None
+    bundled, database = _bundled()
+    if system is not None and (bundled is None or system.magic_version() >= bundled.magic_version()):
+        return system, None
+    if bundled is None:
+        raise MagicError("find libmagic", "the package pylibmagic is missing", "install it with pip")
+    return bundled, database
+
+
+def _bundled() -> tuple[ctypes.CDLL | None, Path | None]:
+    # The package is found but not imported: importing it changes ctypes and the environment for everybody.
     found = importlib.util.find_spec("pylibmagic")
     if found is None or not found.submodule_search_locations:
-        raise MagicError("find libmagic", "the package pylibmagic is missing", "install it with pip")
-    return Path(found.submodule_search_locations[0])
+        return None, None
+    folder = Path(found.submodule_search_locations[0])
+    return _load(str(folder / _NAME)), folder / "magic.mgc"
 
 
 def published(line: str) -> str:
@@ -145,10 +166,9 @@ def _lines(answer: bytes) -> list[str]:
     return [line for line in lines if line]
 
 
-def _load(folder: Path) -> ctypes.CDLL:
-    path = folder / "libmagic.so.1"
+def _load(path: str) -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(path)
     except OSError as error:
         raise MagicError(f"load {path}", str(error)) from error
     cookie = ctypes.c_void_p

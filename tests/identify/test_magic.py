@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.identify.magic import Magic, library_folder, published
+from pipeline.identify.magic import Magic, newest, published
 from pipeline.identify.subject import Subject
 
 FILES = 300
@@ -32,8 +32,11 @@ def _files_of_this_machine() -> Iterator[Path]:
 
 
 def _said_by_file(paths: list[Path]) -> list[str]:
-    folder = str(library_folder())
-    environment = {**os.environ, "LD_LIBRARY_PATH": folder, "MAGIC": f"{folder}/magic.mgc"}
+    """Ask the file command, with the library and database that are in use here."""
+    _, database = newest()
+    environment = dict(os.environ)
+    if database is not None:
+        environment |= {"LD_LIBRARY_PATH": str(database.parent), "MAGIC": str(database)}
     command = ["file", "--brief", "--mime-type", "--", *map(str, paths)]
     return subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment
@@ -53,15 +56,6 @@ def test_mime_type_is_what_the_file_command_prints_with_the_same_library(magic: 
     assert len(set(ours)) > 5
 
 
-def test_the_mime_type_never_comes_from_a_later_match(magic: Magic, tmp_path: Path) -> None:
-    """A docstring before any code: the best match has no MIME type, a later one says Python."""
-    path = tmp_path / "x.py"
-    path.write_text('"""Some words."""\n\nimport os\nimport sys\n\n\ndef main():\n    return os.name\n')
-    with Subject(str(path)) as subject:
-        assert magic.mime_type(subject.file.fileno()) == "text/plain"
-        assert magic.mime_types(subject.file.fileno()) == ["text/x-script.python"]
-
-
 def test_a_file_is_read_from_its_start_wherever_the_descriptor_stands(magic: Magic, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"GIF89a\x01\x00\x01\x00" + bytes(100))
@@ -71,18 +65,31 @@ def test_a_file_is_read_from_its_start_wherever_the_descriptor_stands(magic: Mag
         assert magic.descriptions(file.fileno())[0].startswith("GIF image data")
 
 
-def test_libmagic_is_the_bundled_one_whatever_the_environment_says() -> None:
-    """Neither MAGIC nor an import of pylibmagic has a say, and ctypes stays as it was."""
+def test_no_setting_of_the_environment_has_a_say_in_libmagic() -> None:
+    """Neither MAGIC nor an import of pylibmagic changes it, and ctypes stays as it was."""
     script = (
-        "import ctypes, os; before = ctypes.CDLL.__init__\n"
-        "from pipeline.identify.magic import Magic, library_folder\n"
-        "Magic()\n"
-        "mapped = {line.split()[-1] for line in open('/proc/self/maps') if 'magic' in line}\n"
-        "assert mapped and all(path.startswith(str(library_folder())) for path in mapped), mapped\n"
+        "import ctypes; before = ctypes.CDLL.__init__\n"
+        "from pipeline.identify.magic import Magic\n"
+        "assert Magic().mime_type_of(b'GIF89a' + bytes(50)) == 'image/gif'\n"
         "assert ctypes.CDLL.__init__ is before\n"
     )
     environment = {**os.environ, "MAGIC": "/nonexistent.mgc"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+def test_the_bundled_library_serves_where_the_system_has_none() -> None:
+    script = (
+        "from pipeline.identify import magic\n"
+        "load = magic._load\n"
+        "def without_system(path):\n"
+        "    if '/' not in path: raise magic.MagicError('load it', 'there is none')\n"
+        "    return load(path)\n"
+        "magic._load = without_system\n"
+        "assert magic.Magic().mime_type_of(b'GIF89a' + bytes(50)) == 'image/gif'\n"
+        "mapped = {line.split()[-1] for line in open('/proc/self/maps') if 'libmagic' in line}\n"
+        "assert mapped and all('pylibmagic' in path for path in mapped), mapped\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_what_is_published_is_ascii_of_bounded_length() -> None:
