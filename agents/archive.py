@@ -8,22 +8,21 @@ Acknowledges: a batch when all its objects and rows are durable; what can never 
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path
 
 import faust
 
 from pipeline import metrics
 from pipeline.app import Parts
 from pipeline.archive.message import Message
+from pipeline.archive.outcome import Outcome
 from pipeline.archive.writer import ArchiveWriter
+from pipeline.errors import BadInput
 from pipeline.identify.pool import ParserPool
 from pipeline.log.transport.app import App
+from pipeline.objects.location import bucket_named
 from pipeline.processing import Poison, park, patiently
 
 NAME = "archive"
@@ -48,32 +47,20 @@ def make_writer(parts: Parts, pool: ParserPool) -> ArchiveWriter:
         parts.objects,
         parts.database,
         clock=parts.clock,
-        media_types=partial(_media_types, pool, parts.settings.data_folder),
+        media_types=partial(_media_types, pool),
         prefix=settings.prefix,
+        bucket=bucket_named(parts.settings.objects),
         cluster=settings.cluster,
         rule=settings.dedupe,
         concurrency=settings.concurrency,
     )
 
 
-async def _media_types(pool: ParserPool, folder: Path, blocks: Sequence[bytes]) -> list[str]:
+async def _media_types(pool: ParserPool, blocks: Sequence[bytes]) -> list[str]:
     """Tell the types of payload starts. Events are JSON by construction; the rest goes to the parser."""
-    return [JSON if block[:1] == b"{" else await _identified(pool, folder, block) for block in blocks]
-
-
-async def _identified(pool: ParserPool, folder: Path, block: bytes) -> str:
-    handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=folder)
-    path = Path(name)
-    try:
-        await asyncio.to_thread(_write, handle, block)
-        return (await pool.identify(path)).mime
-    finally:
-        await asyncio.to_thread(path.unlink)
-
-
-def _write(handle: int, block: bytes) -> None:
-    with os.fdopen(handle, "wb") as file:
-        file.write(block)
+    others = [block for block in blocks if block[:1] != b"{"]
+    told = iter(await pool.media_types(others) if others else ())
+    return [JSON if block[:1] == b"{" else next(told) for block in blocks]
 
 
 def attach(app: App, parts: Parts, writer: ArchiveWriter) -> None:
@@ -84,9 +71,19 @@ def attach(app: App, parts: Parts, writer: ArchiveWriter) -> None:
         async for batch in stream.batches(max_records=parts.settings.archive.batch_records):
             metrics.AGENT_RECEIVED.labels(NAME).inc(len(batch.records))
             messages = [Message.of(record) for record in batch.records]
-            outcomes = await patiently(NAME, partial(writer.store, messages))
+            outcomes = await _store(writer, messages)
             stored = sum(outcome.stored for outcome in outcomes)
             metrics.AGENT_SENT.labels(NAME).inc(stored)
             refused = zip(batch.records, outcomes, strict=True)
             await park(parts, NAME, [Poison(r, "Refused", o.reason) for r, o in refused if o.refused])
             batch.acknowledge()
+
+
+async def _store(writer: ArchiveWriter, messages: list[Message]) -> list[Outcome]:
+    """Store messages; when the database cannot hold one of them, only that one is refused."""
+    try:
+        return await patiently(NAME, partial(writer.store, messages))
+    except BadInput as error:
+        if len(messages) == 1:
+            return [Outcome("refused", str(error))]
+    return [outcome for message in messages for outcome in await _store(writer, [message])]

@@ -1,7 +1,8 @@
 """enrich: objects nobody has looked at yet get hashes, type, format and rule hits.
 
 Reads: the topics of sourced, extracted and augmented events, and expedited ones.
-Writes: one enriched event for each event that has no metadata.
+Writes: one enriched event for each event that has no metadata, and none again that a crash left
+unacknowledged.
 Acknowledges: a record when its enriched event is durable, or when there is nothing to add; records finish
 in any order, the committed offset follows the finished ones without gaps.
 """
@@ -13,13 +14,14 @@ import asyncio
 import faust
 
 from pipeline import metrics
+from pipeline.answered import Answered
 from pipeline.app import Parts
-from pipeline.errors import BadInput, NotFound
+from pipeline.errors import BadInput, Damaged, NotFound
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import BinaryEvent
 from pipeline.events.records import record_of
 from pipeline.events.topics import binary_topic, system_topic
-from pipeline.identify.enrichment import enriched_event, lacks_metadata
+from pipeline.identify.enrichment import enriched_event, enriched_outline, lacks_metadata
 from pipeline.identify.pool import ParserPool
 from pipeline.log.port import NewRecord, Record
 from pipeline.log.transport.app import App
@@ -43,23 +45,28 @@ def attach(app: App, parts: Parts, pool: ParserPool) -> None:
 
     @app.agent(app.source(*topics(parts)), name=NAME)
     async def enrich(stream: faust.StreamT) -> None:
+        answered = Answered(parts, NAME, lambda: app.consumer_generation_id)
         window = asyncio.Semaphore(pool.window)
         async with asyncio.TaskGroup() as under_way:
             async for batch in stream.batches():
                 metrics.AGENT_RECEIVED.labels(NAME).inc(len(batch.records))
                 for record in batch.records:
                     await window.acquire()
-                    work = under_way.create_task(_enrich(parts, pool, batch, record))
+                    work = under_way.create_task(_enrich(parts, pool, answered, batch, record))
                     work.add_done_callback(lambda _: window.release())
 
 
-async def _enrich(parts: Parts, pool: ParserPool, batch: Batch, record: Record) -> None:
+async def _enrich(parts: Parts, pool: ParserPool, answered: Answered, batch: Batch, record: Record) -> None:
     try:
         event = decode_stored("binary", record.value)
         if event is not None and lacks_metadata(event):
-            found = await patiently(NAME, lambda: _identify(parts, pool, event))
-            await publish(parts, NAME, [found])
-    except (BadInput, NotFound) as error:
+            outline = record_of(parts.settings.events.prefix, enriched_outline(event))
+            if not await answered.has(outline, record):
+                found = await patiently(NAME, lambda: _identify(parts, pool, event))
+                if not batch.current:
+                    return  # whoever has the partition now does it
+                await publish(parts, NAME, [found])
+    except (BadInput, NotFound, Damaged) as error:
         await park(parts, NAME, [poison(record, error)])
     batch.acknowledge_record(record)
 

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -25,9 +23,6 @@ from pipeline.log.lag import lag
 from pipeline.log.location import embedded_folder, kafka_connection
 from pipeline.log.port import TopicPartition
 from pipeline.log.transport.app import App, create_app, embedded_broker, kafka_broker
-
-if TYPE_CHECKING:
-    from pipeline.identify.pool import ParserPool
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +81,9 @@ async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -
 
         attaches["index"] = partial(index.attach, parts=parts)
     if "enrich" in names or "archive" in names:
-        pool = await stack.enter_async_context(_parser_pool(parts))
+        from pipeline.identify.pool import parser_pool
+
+        pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))
         if "enrich" in names:
             from agents import enrich
 
@@ -97,22 +94,6 @@ async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -
             writer = archive.make_writer(parts, pool)
             attaches["archive"] = partial(archive.attach, parts=parts, writer=writer)
     return attaches
-
-
-def _parser_pool(parts: Parts) -> ParserPool:
-    from pipeline.identify.pool import ParserPool
-
-    settings = parts.settings.parser
-    usual = parts.settings.data_folder / "rules"
-    rules = Path(settings.rules).expanduser() if settings.rules else usual if usual.is_dir() else None
-    return ParserPool(
-        processes=settings.processes,
-        rules_folder=rules,
-        clock=parts.clock,
-        timeout_seconds=settings.timeout_seconds,
-        memory_bytes=settings.memory_bytes,
-        yara_scan_max_bytes=settings.yara_scan_max_bytes,
-    )
 
 
 async def _supervise(
@@ -161,5 +142,8 @@ def _session(seconds: float) -> dict[str, float]:
     return {
         "broker_session_timeout": seconds,
         "broker_heartbeat_interval": seconds / limits.GROUP_HEARTBEATS,
-        "broker_request_timeout": max(limits.LOG_CALL_TIMEOUT_SECONDS, seconds) + limits.GROUP_GRACE_SECONDS,
+        # Faust refuses requests that end before the session does.
+        "broker_request_timeout": max(
+            limits.LOG_CALL_TIMEOUT_SECONDS, seconds + limits.GROUP_GRACE_SECONDS
+        ),
     }

@@ -89,7 +89,7 @@ def _bare(pipe: Connection, paths: Sequence[Path]) -> None:
         pipe.send("done")
 
 
-class _BareProcesses:
+class BareProcesses:
     """The reference: each process has its share of the files."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -122,7 +122,7 @@ async def measure(name: str, paths: Sequence[Path]) -> Rate:
     """Measure the pool and the bare processes turn by turn."""
     from pipeline.identify.pool import ParserPool
 
-    bare = _BareProcesses(paths)
+    bare = BareProcesses(paths)
     best = [float("inf"), float("inf")]
     async with ParserPool(processes=_PROCESSES) as pool:
         await pool.reload_rules()
@@ -152,7 +152,9 @@ def run(*, files: int = 1000, size_bytes: int = 64 * 1024, folder: Path | None =
     import uvloop
 
     if folder is not None:
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()][:files]
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()][
+            :files
+        ]
         return [uvloop.run(measure(f"identify {len(paths)} files of {folder}", paths))]
     with tempfile.TemporaryDirectory() as temporary:
         paths = make_files(Path(temporary), files, size_bytes)
@@ -161,13 +163,17 @@ def run(*, files: int = 1000, size_bytes: int = 64 * 1024, folder: Path | None =
 
 def main() -> None:
     """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--size", type=int, default=64 * 1024)
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
     for rate in run(files=chosen.files, size_bytes=chosen.size, folder=chosen.folder):
-        print(f"{rate.name:<44} {rate.ours:>9.0f}/s   bare {rate.bare:>9.0f}/s   {rate.ours / rate.bare:.2f}")
+        print(
+            f"{rate.name:<44} {rate.ours:>9.0f}/s   bare {rate.bare:>9.0f}/s   {rate.ours / rate.bare:.2f}"
+        )
 
 
 if __name__ == "__main__":

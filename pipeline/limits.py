@@ -32,6 +32,8 @@ LOG_JOURNAL_BYTES = 16 * MIB
 """The journal of the embedded log is moved into the segments when it has this size."""
 LOG_TAIL_BYTES = 32 * MIB
 """Newest records the embedded log keeps in memory for readers that follow it."""
+LOG_READ_AHEAD_BYTES = 2 * MIB
+"""Bytes the embedded log reads from disk at a time."""
 LOG_LEFTOVER_BYTES = 16 * MIB
 """Records read from disk beyond what was asked for, kept for the next read."""
 LOG_SEGMENT_BYTES = 64 * MIB
@@ -78,6 +80,12 @@ HASH_INLINE_BYTES = 16 * KIB
 """Up to this size hashing is cheaper than a trip to a thread (below 0.1 ms)."""
 FOLDER_THREADS = 16
 """Files a folder store works on at once; their fsyncs overlap."""
+FOLDER_ROUNDS = 4
+"""Rounds of small objects a folder store works on at once."""
+FOLDER_ROUND_OBJECTS = 256
+"""Small objects stored together in one round."""
+FOLDER_SYNC_TOGETHER = 8
+"""From so many objects in a round on, the file system is flushed once instead of each file."""
 FOLDER_DIRTY_BYTES = 32 * MIB
 """A large object is flushed to disk each time this much was written, so that the end is not slow."""
 S3_THREADS = 64
@@ -110,7 +118,7 @@ PARSE_MEMORY_BYTES = 1 * GIB
 """Address space of one parser process beyond what it has at start."""
 YARA_SCAN_MAX_BYTES = 64 * MIB
 """YARA reads this much from the start of an object; the result says when there was more."""
-PARSE_BYTES_PER_SECOND = 16 * MIB
+PARSE_BYTES_PER_SECOND = 4 * MIB
 """A large item gets more time: its size over this, on top of `PARSE_TIMEOUT_SECONDS`."""
 PARSER_PIPELINED = 2
 """Items one parser process holds at once: the one it works on and the ones waiting in its socket."""
@@ -127,8 +135,10 @@ PARSER_PAUSE_MAX_SECONDS = 10.0
 """Pause before a parser process is started again after a failed start, doubling up to the longer one."""
 PARSER_OPEN_FILES = 32
 """File descriptors of one parser process."""
-PARSER_MESSAGE_MAX_BYTES = 1 * MIB
-"""Largest message between the service and a parser process."""
+PARSER_MESSAGE_MAX_BYTES = 16 * MIB
+"""Largest message between the service and a parser process; the most rule hits with the most metadata fit."""
+PARSER_BLOCKS_BYTES = 256 * KIB
+"""Blocks sent to a parser process together, when only their MIME types are asked for."""
 PARSER_ERROR_BYTES = 4 * KIB
 """How much of the end of a parser process' standard error is kept for the report of its death."""
 WHOLE_READ_BYTES = 1 * MIB
@@ -279,8 +289,8 @@ REBALANCE_COMMIT_SECONDS = 5.0
 """Longest last commit before partitions are given up."""
 COLLECTED_RECORDS = 100_000
 """Most table writes that wait for the log."""
-STOP_FLUSH_SECONDS = 5.0
-"""Longest wait for table writes when a worker stops."""
+STOP_FLUSH_SECONDS = 4.0
+"""Longest wait for each last thing a worker does with the log when it stops."""
 LOG_WINDOW_SECONDS = 60.0
 LOG_LINES_PER_WINDOW = 5
 """Warnings of one kind that a library may log per window."""
@@ -312,5 +322,7 @@ FETCH_WAIT_EMBEDDED_SECONDS = 1.0
 """Longest wait of one fetch from the embedded log; seeks end it."""
 FETCH_PARTITION_RECORDS = 2000
 """Most records of one partition in one fetch from the embedded log."""
+ANSWERS_LOOKED_BACK = 5000
+"""Newest records of a topic that are looked through for answers nobody acknowledged."""
 AGENT_FAILURES_COUNTED = 16
 """Failures of an agent in a row that lengthen its pause."""

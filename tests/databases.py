@@ -25,11 +25,16 @@ async def postgres_schema(dsn: str) -> AsyncIterator[str]:
     try:
         yield f"{dsn}?schema={schema}"
     finally:
-        connection = await asyncpg.connect(dsn)
-        try:
-            await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-        finally:
-            await connection.close()
+        await drop_schema(dsn, schema)
+
+
+async def drop_schema(dsn: str, schema: str) -> None:
+    """Remove a schema and everything in it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+    finally:
+        await connection.close()
 
 
 async def execute(database: Database, statements: Sequence[str]) -> None:

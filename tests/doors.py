@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 
 
@@ -21,12 +22,17 @@ class Door:
         """The next request with these bytes reaches the server; its connection is cut at the answer."""
         self.lost = asyncio.Event()
         """Set when an answer was lost."""
+        self.replaced = (b"", b"")
+        """Bytes of answers and what stands in their place, of the same length: for servers that tell their
+        own address, where the door's must be told."""
+        self.tls: ssl.SSLContext | None = None
+        """Set before `open`: the door speaks TLS, the server behind it does not."""
         self.passed_bytes = 0
         """Bytes passed from clients to the server."""
 
     async def open(self) -> None:
         """Lead to the server, on the same port each time."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
@@ -93,6 +99,8 @@ class Door:
             if losing.is_set():
                 self.lost.set()
                 break
+            if self.replaced[0]:
+                data = data.replace(*self.replaced)  # noqa: PLW2901 - the same data, as the client is to see it
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError

@@ -30,7 +30,9 @@ def _tables(lines: list[str], name: str, values: Mapping[str, Any]) -> None:
     if name:
         lines.append(f"[{name}]")
     # Text, numbers, booleans and lists look the same in JSON and in TOML.
-    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    lines += [
+        f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)
+    ]
     for key, value in values.items():
         if isinstance(value, dict):
             _tables(lines, f"{name}.{key}" if name else key, value)
@@ -65,7 +67,11 @@ class Process:
         self.out = log.with_suffix(".out")
         with log.open("ab") as errors, self.out.open("ab") as out:
             self._popen = subprocess.Popen(
-                [*before, COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment
+                [*before, COMMAND, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                env=environment,
             )
 
     @property
@@ -176,3 +182,8 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+async def gone(pids: Sequence[int]) -> None:
+    """Return when none of these processes runs any more."""
+    await until(lambda: not any(map(alive, pids)))

@@ -16,7 +16,7 @@ SEED = 7
 
 def real_files(count: int, *, smallest_bytes: int = 1) -> list[Path]:
     """Return so many regular files, the same ones each time: up to half commands, the rest of a library."""
-    order = random.Random(SEED)
+    order = random.Random(SEED)  # noqa: S311 - it only mixes
     commands, library = (
         [path for path in _below(top) if smallest_bytes <= path.stat().st_size <= LARGEST_BYTES]
         for top in (Path("/usr/bin"), Path(json.__file__).parent.parent)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 import typer
@@ -25,8 +25,10 @@ from pipeline.cli import output
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.errors import NotFound
-from pipeline.scan import Found, Scan, files_below
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.scan import Found
 
 SHORT_HASH = 12
 COMMON_FORMATS = 8
@@ -64,6 +66,7 @@ def scan(
 async def _scan(settings: Settings, paths: list[Path], shown: Shown) -> None:
     from agents.run import running
     from pipeline.app import make_parts, open_parts
+    from pipeline.scan import Scan
 
     async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
         with shown:
@@ -140,6 +143,8 @@ class Live(Shown):
 
     def count(self, paths: list[Path]) -> None:
         """Give the progress bar its end."""
+        from pipeline.scan import files_below
+
         self._progress.update(self._task, total=sum(1 for _ in files_below(paths)))
 
     def add(self, found: Found) -> None:

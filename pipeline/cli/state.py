@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class GlobalOptions:
 
     def load(self, **overrides: Any) -> Loaded:
         """Load the settings; `overrides` are dotted names with ``__`` for the dot, None left out."""
-        merged = {name: value for name, value in self.overrides.items()}
+        merged = deepcopy(self.overrides)
         for name, value in overrides.items():
             if value is not None:
                 _assign(merged, name.split("__"), value)

@@ -34,7 +34,7 @@ def list_topics(
         output.print_json(topics)
         return
     rows = (
-        (t["name"], t["partitions"], t["records"], "" if t["planned"] else "not ours")
+        (t["name"], t["partitions"], t["records"], "" if t["planned"] else "no longer planned")
         for t in topics["topics"]
     )
     output.print_rows(("topic", "partitions", "records", ""), rows)

@@ -172,8 +172,9 @@ class Database:
     async def _to_its_end(self, engine: AsyncEngine, work: Work[T], begin: str) -> T:
         """Run a transaction on SQLite that ends by itself even when its caller is cancelled.
 
-        A statement given to SQLite's thread cannot be taken back: a caller that leaves in the middle
-        would leave behind its connection and the lock on the file.
+        A statement given to SQLite's thread cannot be taken back. A caller that left in the middle of a
+        SELECT would leave the lock on the file behind: SQLite keeps a closed connection alive, with its
+        transaction, until the last statement of it is gone.
         """
 
         async def run() -> T:

@@ -69,24 +69,34 @@ def lacks_metadata(event: BinaryEvent) -> bool:
 
 def enriched_event(event: BinaryEvent, found: Identified, now: dt.datetime) -> BinaryEvent:
     """Make the event that says what was found out about another event's content."""
-    time = times.text_of(now)
-    last = event.source.path[-1]
     node = PathNode(
         author=AUTHOR,
         action=ENRICHED,
         sha256=found.sha256,
-        timestamp=time,
+        timestamp=times.text_of(now),
         size=found.size_bytes,
-        filename=last.filename,
+        filename=event.source.path[-1].filename,
         file_format=found.file_format,
     )
+    return _enriched(event, node, _entity(found))
+
+
+def enriched_outline(event: BinaryEvent) -> BinaryEvent:
+    """Make the enriched event of another event without anything in it: its topic and key are right."""
+    sha256 = event.entity.sha256
+    return _enriched(
+        event, PathNode(author=AUTHOR, action=ENRICHED, sha256=sha256), BinaryEntity(sha256=sha256)
+    )
+
+
+def _enriched(event: BinaryEvent, node: PathNode, entity: BinaryEntity) -> BinaryEvent:
     return completed(
         BinaryEvent(
             model_version=CURRENT,
-            timestamp=time,
+            timestamp=node.timestamp,
             author=AUTHOR,
             source=replace(event.source, path=(*event.source.path, node)),
-            entity=_entity(found),
+            entity=entity,
             action=ENRICHED,
             flags=replace(event.flags, retry=False),
         ),

@@ -56,7 +56,7 @@ class Hasher:
         for digest in self._digests:
             digest.update(chunk)
         if self.size_bytes <= limits.TLSH_MAX_BYTES:
-            self._tlsh.update(chunk)
+            self._update_tlsh(chunk)
         self._counts += np.bincount(np.frombuffer(chunk, np.uint8), minlength=_BYTE_VALUES)
 
     def finish(self, ssdeep: str) -> Hashes:
@@ -64,6 +64,13 @@ class Hasher:
         md5, sha1, sha256, sha512 = (digest.hexdigest() for digest in self._digests)
         entropy = _entropy(self._counts, self.size_bytes)
         return Hashes(self.size_bytes, md5, sha1, sha256, sha512, ssdeep, self._tlsh_text(), entropy)
+
+    def _update_tlsh(self, chunk: bytes) -> None:
+        try:
+            self._tlsh.update(chunk)
+        except TypeError as error:
+            # Bytes are what it wants; its binding says so too when it finds no memory for its copy of them.
+            raise MemoryError from error
 
     def _tlsh_text(self) -> str:
         if not TLSH_MIN_BYTES <= self.size_bytes <= limits.TLSH_MAX_BYTES:

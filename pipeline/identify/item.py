@@ -23,6 +23,8 @@ from pipeline.errors import (
 from pipeline.identify.messages import Answer, BlocksRequest, Request, Told
 from pipeline.identify.result import Identified, Problem
 
+_PARSED_WELL = metrics.PARSED.labels("ok")
+
 CRASH_TRIES = 2
 """A file is blamed for a crash when its process died on it so often; once may have come from outside."""
 
@@ -133,7 +135,7 @@ class FileItem:
 
     def _finish(self, identified: Identified) -> None:
         if self._problem is None:
-            metrics.PARSED.labels("ok").inc()
+            _PARSED_WELL.inc()
         else:
             identified = msgspec.structs.replace(identified, problem=self._problem)
         if self.wanted:

@@ -37,7 +37,7 @@ from pipeline.identify.messages import (
 _PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONPATH", "PATH")
 """Environment a parser process gets; the rest may hold secrets and is kept from it."""
 _SET = {"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
-_OUT_OF_MEMORY_TEXTS = ("memory allocation of", "bad_alloc", "MemoryError")
+_OUT_OF_MEMORY_TEXTS = ("memory allocation of", "bad_alloc", "MemoryError", "cannot allocate memory")
 
 
 class Events(NamedTuple):
@@ -113,8 +113,10 @@ class Parser(asyncio.Protocol):
 
     async def stop(self) -> None:
         """Return when the process is gone; files it still has are not waited for."""
-        if self.pending:
+        if self.pending or not self.ready.done():
             self.kill(Cause.ASKED)
+        if self._transport is None:
+            self._disconnected.set()
         self.retire()
         done, _ = await asyncio.wait([self._watch], timeout=limits.PARSER_STOP_SECONDS)
         if not done:
@@ -242,21 +244,21 @@ async def start_parser(setup: Setup, clock: Clock, events: Events) -> tuple[Pars
     """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
+    parser, ready = None, None
     try:
-        parser = Parser(await _spawn(theirs), setup, clock, events)
+        with theirs:
+            process = await _spawn(theirs)
+        parser = made = Parser(process, setup, clock, events)
+        await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
+        ready = await made.start()
     except OSError as error:
-        ours.close()
         raise Unavailable("start a parser process", error.strerror or str(error)) from error
     finally:
-        theirs.close()
-    ready = None
-    try:
-        await asyncio.get_running_loop().create_unix_connection(lambda: parser, sock=ours)
-        ready = await parser.start()
-    finally:
         if ready is None:
-            await parser.stop()
-    return parser, ready
+            if parser is not None:
+                await parser.stop()
+            ours.close()
+    return made, ready
 
 
 async def _spawn(channel: socket.socket) -> asyncio.subprocess.Process:

@@ -156,6 +156,8 @@ class ParserPool:
     async def media_types(self, blocks: Sequence[bytes]) -> list[str]:
         """Tell the MIME type of each block, the start of a payload.
 
+        Of a block no more than `limits.PARSER_BLOCKS_BYTES` are looked at.
+
         Raises:
             ParserFailure: One of them broke the parser; ask for each alone to find out which.
             Unavailable: No parser process can be started, or the pool is closed.
@@ -284,14 +286,14 @@ class ParserPool:
 
 
 def _portions(blocks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut a list of blocks so that no message comes near its limit."""
+    """Cut a list of blocks into messages of a moderate size."""
     portion: list[bytes] = []
     size_bytes = 0
     for block in blocks:
-        if portion and size_bytes + len(block) > limits.PARSER_MESSAGE_MAX_BYTES // 4:
+        if portion and size_bytes + len(block) > limits.PARSER_BLOCKS_BYTES:
             yield portion
             portion, size_bytes = [], 0
-        portion.append(block)
+        portion.append(block[: limits.PARSER_BLOCKS_BYTES])
         size_bytes += len(block)
     if portion:
         yield portion

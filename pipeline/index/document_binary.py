@@ -7,7 +7,6 @@ repeats replaces itself. Contract: metastore sections 3.2, 3.4.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -186,7 +185,7 @@ def _similarity(event: BinaryEvent, info: Any) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is float or type(value) is int
 
 
 def _stream(stream: Datastream) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def field_names(pairs: Mapping[str, Any]) -> dict[str, Any]:
     OpenSearch reads dots as levels, even in objects it does not index, and refuses empty names; so dots
     become underscores, and so does nothing at all.
     """
-    return dict(pairs)
+    return {name.replace(".", "_") if name.strip() else "_": value for name, value in pairs.items()}
 
 
 def invalid(what: str, why: str) -> EventInvalid:

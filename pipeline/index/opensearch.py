@@ -35,6 +35,7 @@ class OpenSearchIndex:
     """
 
     def __init__(self, connection: Connection, layout: Layout) -> None:
+        self.url = connection.url
         self._server = Server(connection)
         self._layout = layout
         self._places = Places(self._server, layout)

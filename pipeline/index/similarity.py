@@ -5,7 +5,6 @@ Contract: metastore sections 3.4 (step 6), 16.4, 16.5.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,7 +15,8 @@ _TLSH: Final = re.compile(r"(?:T1)?([0-9a-fA-F]{70})")
 _BYTE_MIDDLE: Final = 128
 _ENTROPY_STEPS: Final = 40
 _ENTROPY_MAX: Final = 8.0
-_BITS_PER_UNIT: Final = 4
+_ABSURD: Final = 1e9
+_QUARTERS_PER_UNIT: Final = 4
 _BITS_PER_STEP: Final = 32
 
 
@@ -49,9 +49,7 @@ def entropy_vector(blocks: Sequence[float]) -> list[int] | None:
     """
     if len(blocks) < _ENTROPY_STEPS:
         return None
-    bits = "".join(_step_bits(value) for value in _stretched(blocks))
-    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
-    return [byte - 256 if byte >= _BYTE_MIDDLE else byte for byte in packed]
+    return [byte for value in _stretched(blocks) for byte in _STEP_BYTES[_quarters(value)]]
 
 
 def _swapped(byte: int) -> int:
@@ -61,15 +59,25 @@ def _swapped(byte: int) -> int:
 def _stretched(blocks: Sequence[float]) -> list[float]:
     """Interpolate linearly to the fixed number of steps."""
     last = len(blocks) - 1
+    # No entropy is anywhere near: this keeps differences of absurd values finite.
+    blocks = [min(max(value, -_ABSURD), _ABSURD) for value in blocks]
     values = []
     for step in range(_ENTROPY_STEPS):
         place = step * last / (_ENTROPY_STEPS - 1)
-        left = math.floor(place)
+        left = int(place)
         right = min(left + 1, last)
         values.append(blocks[left] + (blocks[right] - blocks[left]) * (place - left))
     return values
 
 
-def _step_bits(value: float) -> str:
-    ones = round(min(max(value, 0.0), _ENTROPY_MAX) * _BITS_PER_UNIT)
-    return "1" * ones + "0" * (_BITS_PER_STEP - ones)
+def _quarters(value: float) -> int:
+    return round(min(max(value, 0.0), _ENTROPY_MAX) * _QUARTERS_PER_UNIT)
+
+
+def _step_bytes(ones: int) -> tuple[int, ...]:
+    """Return 32 bits as signed bytes: so many ones from the left, then zeros."""
+    packed = int("1" * ones + "0" * (_BITS_PER_STEP - ones), 2).to_bytes(_BITS_PER_STEP // 8, "big")
+    return tuple(byte - 2 * _BYTE_MIDDLE if byte >= _BYTE_MIDDLE else byte for byte in packed)
+
+
+_STEP_BYTES: Final = [_step_bytes(ones) for ones in range(_BITS_PER_STEP + 1)]

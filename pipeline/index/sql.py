@@ -16,7 +16,7 @@ from pipeline.index.query import And, Condition, Exists, Not, Or, Prefix, Range,
 from pipeline.index.schema import Schema
 from pipeline.index.sql_values import SqlValue, sql_value
 
-_FIELD: Final = "field = (SELECT number FROM fields WHERE name = ?)"
+FIELD: Final = "field = (SELECT number FROM fields WHERE name = ?)"
 _BOUNDS: Final = (("at_least", ">="), ("above", ">"), ("at_most", "<="), ("below", "<"))
 _SURROGATES_FIRST: Final = 0xD800
 _SURROGATES_LAST: Final = 0xDFFF
@@ -30,10 +30,27 @@ class Sql(msgspec.Struct, frozen=True):
     parameters: tuple[SqlValue | None, ...] = ()
 
 
+ALWAYS: Final = Sql("1")
+
+
 def where(condition: Condition, schema: Schema) -> Sql:
     """Compile a checked condition, including that documents are of the family."""
     inner = _condition(condition, schema)
-    return Sql(f"d.family = ? AND {inner.text}", (schema.family, *inner.parameters))
+    # The plus keeps the planner from reading a whole family where a set of documents is named.
+    family = "+d.family" if _names_a_set(condition) else "d.family"
+    return Sql(f"{family} = ? AND {inner.text}", (schema.family, *inner.parameters))
+
+
+def _names_a_set(condition: Condition) -> bool:
+    match condition:
+        case And(parts):
+            return any(_names_a_set(part) for part in parts)
+        case Or(parts):
+            return all(_names_a_set(part) for part in parts)
+        case Not():
+            return False
+        case _:
+            return True
 
 
 def order(sorts: Sequence[Sort], schema: Schema) -> tuple[Sql, str, str]:
@@ -44,12 +61,12 @@ def order(sorts: Sequence[Sort], schema: Schema) -> tuple[Sql, str, str]:
     """
     joins, parameters, columns, terms = "", [], "", []
     for at, sort in enumerate(sorts):
-        pick, way = ("MAX", "DESC") if sort.descending else ("MIN", "ASC")
-        chosen = f"SELECT doc, {pick}(value) AS value FROM terms WHERE {_FIELD} GROUP BY doc"  # noqa: S608
+        pick = "MAX" if sort.descending else "MIN"
+        chosen = f"SELECT doc, {pick}(value) AS value FROM terms WHERE {FIELD} GROUP BY doc"  # noqa: S608
         joins += f" LEFT JOIN ({chosen}) s{at} ON s{at}.doc = d.doc"
         parameters.append(field_name(schema, sort.field))
         columns += f", s{at}.value"
-        terms.append(f"s{at}.value IS NULL, s{at}.value {way}")
+        terms.append(f"s{at}.value IS NULL, s{at}.value {way(sort)}")
     return Sql(joins, tuple(parameters)), columns, ", ".join([*terms, "d.id"])
 
 
@@ -67,6 +84,19 @@ def beyond(sorts: Sequence[Sort], mark: Sequence[SqlValue | None]) -> Sql:
     return Sql(text, tuple(parameters))
 
 
+def further(sort: Sort, mark: Sequence[SqlValue | None]) -> Sql:
+    """Compile what lies behind a document on a walk over ``terms t``; it has a value of the field."""
+    sign = "<" if sort.descending else ">"
+    value, last = mark
+    # The first bound is where the walk begins, the second passes over those of the same value.
+    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id > ?)", (value, value, last))
+
+
+def way(sort: Sort) -> str:
+    """Return the direction of an order."""
+    return "DESC" if sort.descending else "ASC"
+
+
 def field_name(schema: Schema, path: str) -> str:
     """Return the name of a field in the table ``fields``."""
     return f"{schema.family}.{path}"
@@ -75,7 +105,8 @@ def field_name(schema: Schema, path: str) -> str:
 def _condition(condition: Condition, schema: Schema) -> Sql:
     match condition:
         case And(parts):
-            return _joined(parts, " AND ", "1", schema)
+            # SQLite begins with the first set it is told of, so the one that is likely small comes first.
+            return _joined(sorted(parts, key=_likely_size), " AND ", "1", schema)
         case Or(parts):
             return _joined(parts, " OR ", "0", schema)
         case Not(part):
@@ -87,8 +118,14 @@ def _condition(condition: Condition, schema: Schema) -> Sql:
         case _:
             inner = _leaf(condition, schema)
             name = field_name(schema, condition.field)
-            holders = f"SELECT doc FROM terms WHERE {_FIELD}{inner.text}"  # noqa: S608 - made of constants
+            holders = f"SELECT doc FROM terms WHERE {FIELD}{inner.text}"  # noqa: S608 - made of constants
             return Sql(f"d.doc IN ({holders})", (name, *inner.parameters))
+
+
+def _likely_size(condition: Condition) -> int:
+    """Rank conditions by how many documents they usually hold for."""
+    kinds = (Text, Term, Prefix, Range, And, Or, Exists, Not)
+    return next(rank for rank, kind in enumerate(kinds) if isinstance(condition, kind))
 
 
 def _joined(parts: Sequence[Condition], word: str, empty: str, schema: Schema) -> Sql:

@@ -15,23 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from pipeline import limits, outside
 from pipeline.errors import Unavailable
-from pipeline.index import marks, sql
+from pipeline.index import marks, sqlite_search
 from pipeline.index.acceptance import accept
 from pipeline.index.checks import check_group, check_query
-from pipeline.index.port import Document, Hit, Page, Refused
-from pipeline.index.query import Condition, Family, Group, Query
-from pipeline.index.schema import Schema, schema_of
-from pipeline.index.sql_values import value_text
+from pipeline.index.port import Document, Page, Refused
+from pipeline.index.query import Family, Group, Query
+from pipeline.index.schema import schema_of
 from pipeline.index.sqlite_file import connect, explained
 from pipeline.index.sqlite_writer import Writer
 
 T = TypeVar("T")
-
-_IDS_PER_LOOKUP = 500
 
 
 class SqliteIndex:
@@ -86,7 +81,11 @@ class SqliteIndex:
     async def get(self, family: Family, ids: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
         """Return the bodies of the documents that exist, by id."""
         wanted = [id_ for id_ in ids if _storable(id_)]
-        return await self._read("get", lambda reader: _get(reader, family, wanted)) if wanted else {}
+        return (
+            await self._read("get", lambda reader: sqlite_search.get(reader, family, wanted))
+            if wanted
+            else {}
+        )
 
     async def search(self, family: Family, query: Query) -> Page:
         """Return one page of hits.
@@ -97,7 +96,9 @@ class SqliteIndex:
         schema = schema_of(family)
         condition = check_query(query, schema)
         mark = marks.read_mark(family, query, condition)
-        return await self._read("search", lambda reader: _search(reader, schema, query, condition, mark))
+        return await self._read(
+            "search", lambda reader: sqlite_search.search(reader, schema, query, condition, mark)
+        )
 
     async def group(self, family: Family, group: Group) -> list[tuple[str, int]]:
         """Return the values of a field with the number of documents that have each.
@@ -107,7 +108,9 @@ class SqliteIndex:
         """
         schema = schema_of(family)
         condition = check_group(group, schema)
-        return await self._read("group", lambda reader: _group(reader, schema, group, condition))
+        return await self._read(
+            "group", lambda reader: sqlite_search.group(reader, schema, group, condition)
+        )
 
     async def refresh(self) -> None:
         """Do nothing: a search sees every finished `put`."""
@@ -161,64 +164,6 @@ class SqliteIndex:
             connection = self._local.connection = connect(self.path)
             self._readers.append(connection)
         return connection
-
-
-def _get(reader: sqlite3.Connection, family: Family, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for at in range(0, len(ids), _IDS_PER_LOOKUP):
-        some = ids[at : at + _IDS_PER_LOOKUP]
-        places = ", ".join("?" * len(some))
-        rows = reader.execute(
-            f"SELECT id, body FROM documents WHERE family = ? AND id IN ({places})",  # noqa: S608
-            (family, *some),
-        )
-        found.update((id_, orjson.loads(body)) for id_, body in rows)
-    return found
-
-
-def _search(
-    reader: sqlite3.Connection,
-    schema: Schema,
-    query: Query,
-    condition: Condition,
-    mark: Sequence[marks.Value] | None,
-) -> Page:
-    where = sql.where(condition, schema)
-    joins, columns, order = sql.order(query.sort, schema)
-    behind = sql.beyond(query.sort, mark) if mark else sql.Sql("1")
-    # One transaction, so that the count and the page are of the same moment.
-    reader.execute("BEGIN")
-    try:
-        (total,) = reader.execute(
-            f"SELECT count(*) FROM documents d WHERE {where.text}",  # noqa: S608 - values are bound
-            where.parameters,
-        ).fetchone()
-        rows = reader.execute(
-            f"SELECT d.body{columns}, d.id FROM documents d{joins.text}"  # noqa: S608 - values are bound
-            f" WHERE {where.text} AND {behind.text} ORDER BY {order} LIMIT ?",
-            (*joins.parameters, *where.parameters, *behind.parameters, query.limit + 1),
-        ).fetchall()
-    finally:
-        reader.execute("COMMIT")
-    hits = [Hit(row[-1], orjson.loads(row[0])) for row in rows[: query.limit]]
-    if len(rows) <= query.limit:
-        return Page(hits, total, None)
-    return Page(hits, total, marks.make_mark(schema.family, query, condition, rows[query.limit - 1][1:]))
-
-
-def _group(
-    reader: sqlite3.Connection, schema: Schema, group: Group, condition: Condition
-) -> list[tuple[str, int]]:
-    where = sql.where(condition, schema)
-    rows = reader.execute(
-        "SELECT value, count(*) AS n FROM terms"  # noqa: S608 - values are bound
-        " WHERE field = (SELECT number FROM fields WHERE name = ?)"
-        f" AND doc IN (SELECT d.doc FROM documents d WHERE {where.text})"
-        " GROUP BY value ORDER BY n DESC, value LIMIT ?",
-        (sql.field_name(schema, group.field), *where.parameters, group.limit),
-    )
-    kind = schema.field(group.field).kind
-    return [(value_text(kind, value), count) for value, count in rows]
 
 
 def _storable(text: str) -> bool:

@@ -3,10 +3,11 @@
 - ``documents``: the bodies, one row a document, numbered in the order of their arrival;
 - ``terms``: every searchable value with the document that has it, sorted by field and value;
 - ``words``: full-text search (FTS5), keeping only which document has which word;
-- ``fields``: the number of each field, so that ``terms`` repeats a few bits instead of a name.
+- ``fields``: the number of each field, so that ``terms`` repeats a few bits instead of a name; `many` says
+  that some document has several values of it.
 
-``terms`` and ``words`` follow from ``documents``. When the templates or the way of finding values change,
-they are made anew at the next open.
+The last three follow from ``documents``. When the templates or the way of finding values change, they are
+made anew at the next open.
 """
 
 from __future__ import annotations
@@ -24,26 +25,32 @@ from pipeline import limits
 from pipeline.errors import Damaged, StorageFull, Unavailable
 from pipeline.index.schema import FAMILIES
 
-LAYOUT: Final = 1
-"""Raise when tables, or the way values and words are found, change."""
+LAYOUT: Final = 2
+"""Raise when derived tables, or the way values and words are found, change."""
 _CACHE_KIB: Final = 32 * limits.KIB
 _CHECKPOINT_PAGES: Final = 4096
 
-TABLES: Final = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS documents (
-    doc INTEGER PRIMARY KEY, family TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (family, id);
-CREATE TABLE IF NOT EXISTS fields (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS terms (
-    field INTEGER NOT NULL, value NOT NULL, doc INTEGER NOT NULL, PRIMARY KEY (field, value, doc)
-) WITHOUT ROWID;
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
-    text, content='', detail=none, columnsize=0, tokenize='ascii'
-);
-"""
+KEPT: Final = (
+    "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS documents (
+        doc INTEGER PRIMARY KEY, family TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (family, id)",
+)
+"""The documents themselves."""
+DERIVED: Final = {
+    "fields": """CREATE TABLE fields (
+        number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, many INTEGER NOT NULL DEFAULT 0
+    )""",
+    "terms": """CREATE TABLE terms (
+        field INTEGER NOT NULL, value NOT NULL, doc INTEGER NOT NULL, PRIMARY KEY (field, value, doc)
+    ) WITHOUT ROWID""",
+    "words": """CREATE VIRTUAL TABLE words USING fts5(
+        text, content='', detail=none, columnsize=0, tokenize='ascii'
+    )""",
+}
+"""What follows from the documents, by table name."""
 
 
 def connect(path: Path, *, writer: bool = False) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from pipeline.objects.port import ObjectStore, Stat
 from pipeline.objects.scratch import Scratch
 from pipeline.objects.scratch_file import ScratchFile
 from pipeline.objects.threads import Threads, settle
-from pipeline.objects.tree import Tree, stat_of, write_metadata
+from pipeline.objects.tree import Tree, modified, write_metadata
 
 
 class FileDraft:
@@ -68,12 +68,12 @@ def finish(
     """Flush a scratch file of a tree and publish it under a key. Blocks."""
     with file_faults(f"store {key}"):
         write_metadata(file.descriptor, metadata)
-        file.flush()
-        # The bytes are on disk from here on; a crash leaves them unfinished or published, never torn.
-        stat = stat_of(key, file.descriptor)
+        found = file.flush()
+    # The bytes are on disk from here on; a crash leaves them unfinished or published, never torn.
     file.close()
     tree.publish(file.name, key, only_if_absent=only_if_absent)
-    return stat
+    file.moved()
+    return Stat(key, found.st_size, modified(found), metadata)
 
 
 class SpooledDraft(FileDraft):

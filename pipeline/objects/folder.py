@@ -21,6 +21,7 @@ from pipeline.objects import metadata as labels
 from pipeline.objects.drafts import FolderDraft, finish
 from pipeline.objects.folder_download import FolderDownload
 from pipeline.objects.port import Stat
+from pipeline.objects.rounds import Rounds
 from pipeline.objects.scratch_file import ScratchFile
 from pipeline.objects.threads import Threads
 from pipeline.objects.tree import Tree, stat_of
@@ -36,6 +37,7 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._tree = Tree(root)
         self._threads = Threads("object folder", limits.FOLDER_THREADS)
+        self._rounds = Rounds(self._tree, self._threads)
 
     async def open(self) -> None:
         """Make the folder when missing and remove what crashed processes left unfinished."""
@@ -55,24 +57,16 @@ class FolderStore:
         only_if_absent: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> Stat:
-        """Store an object; see the port. Small ones take one trip to a thread."""
+        """Store an object; see the port. Small ones that come together are stored together."""
         keys.check(key)
         checked = labels.check(metadata)
         data = await sources.gather(source, limits.OBJECT_BATCH_BYTES)
         if isinstance(data, bytes):
-            return await self._threads.run(self._put_whole, key, data, only_if_absent, checked)
+            return await self._rounds.put(key, data, only_if_absent, checked)
         async with self.draft() as draft:
             async for block in data:
                 await draft.write(block)
             return await draft.commit(key, only_if_absent=only_if_absent, metadata=checked)
-
-    def _put_whole(self, key: str, data: bytes, only_if_absent: bool, metadata: Mapping[str, str]) -> Stat:
-        file = ScratchFile(self._tree.scratch)
-        try:
-            file.write(data)
-            return finish(file, self._tree, key, only_if_absent, metadata)
-        finally:
-            file.remove()
 
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[FolderDraft]:

@@ -55,6 +55,11 @@ def _folder(url: str, data_folder: Path) -> Path:
     return Path(unquote(named.removeprefix("//")))
 
 
+def bucket_named(url: str) -> str:
+    """Return the bucket a URL names, empty for stores that have none."""
+    return s3_config(url).bucket if url.startswith("s3") else ""
+
+
 def s3_config(url: str) -> S3Config:
     """Return what an S3 URL names: ``s3://`` is AWS, ``s3+http(s)://`` a compatible server.
 

@@ -87,7 +87,8 @@ class Scratch:
         """Make an empty file, readable by the group, and return its descriptor."""
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, _FILE_MODE, dir_fd=self.descriptor)
-        os.fchmod(descriptor, _FILE_MODE)  # whatever the umask
+        if os.fstat(descriptor).st_mode & 0o777 != _FILE_MODE:  # by the umask
+            os.fchmod(descriptor, _FILE_MODE)
         return descriptor
 
     def remove(self, name: str) -> None:

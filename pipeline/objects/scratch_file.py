@@ -23,7 +23,7 @@ class ScratchFile:
         self._dirty_bytes = 0
         self.name = scratch.name()
         self.made = False
-        """Whether there is such a file yet."""
+        """Whether there is such a file."""
 
     @property
     def path(self) -> Path:
@@ -65,10 +65,11 @@ class ScratchFile:
             os.fdatasync(self.descriptor)
             self._dirty_bytes = 0
 
-    def flush(self) -> None:
-        """Bring the whole file to disk."""
+    def flush(self) -> os.stat_result:
+        """Bring the whole file to disk and return what the system knows about it."""
         with file_faults("write an object"):
             os.fsync(self.descriptor)
+            return os.fstat(self.descriptor)
 
     def close(self) -> None:
         """Close the file, which stays; safe to repeat."""
@@ -76,7 +77,13 @@ class ScratchFile:
         if descriptor is not None:
             os.close(descriptor)
 
+    def moved(self) -> None:
+        """Note that the file got another name: it is no longer ours to remove."""
+        self.made = False
+
     def remove(self) -> None:
         """Close and remove the file; harmless when it was moved or never made."""
         self.close()
-        self._scratch.remove(self.name)
+        if self.made:
+            self.made = False
+            self._scratch.remove(self.name)

@@ -21,6 +21,8 @@ Source = bytes | Path | AsyncIterable[bytes]
 
 async def gather(source: Source, most_bytes: int) -> bytes | AsyncGenerator[bytes, None]:
     """Return all bytes of a source that has at most `most_bytes`, else a stream of blocks of that size."""
+    if isinstance(source, bytes) and len(source) <= most_bytes:
+        return source
     stream = blocks(source, most_bytes)
     head = await anext(stream, b"")
     second = await anext(stream, None)

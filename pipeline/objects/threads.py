@@ -58,16 +58,17 @@ class Threads:
 
         So nothing goes on writing behind the back of a caller that was told it had ended.
         """
-        return await _ended(self.start(work, *args, **kwargs))
+        return await ended(self.start(work, *args, **kwargs))
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in the event loop's own pool, with the promise of `Threads.run`."""
     loop = asyncio.get_running_loop()
-    return await _ended(loop.run_in_executor(None, functools.partial(work, *args, **kwargs)))
+    return await ended(loop.run_in_executor(None, functools.partial(work, *args, **kwargs)))
 
 
-async def _ended(future: asyncio.Future[T]) -> T:
+async def ended(future: asyncio.Future[T]) -> T:
+    """Return the result of work under way; when cancelled, still wait for its end."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

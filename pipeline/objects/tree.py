@@ -99,8 +99,10 @@ class Tree:
 
     # --- writing ---
 
-    def publish(self, name: str, key: str, *, only_if_absent: bool) -> None:
+    def publish(self, name: str, key: str, *, only_if_absent: bool, durably: bool = True) -> None:
         """Make an unfinished, flushed file the object of a key; durable when it returns.
+
+        Not `durably`, the caller flushes the folder (`flush_folder_of`) before telling anybody.
 
         Raises:
             Conflict: There is one already and `only_if_absent` was asked for, or the place is taken by
@@ -126,6 +128,13 @@ class Tree:
                 raise Conflict(f"store {key}", "other objects lie below this key") from error
             finally:
                 # Before anyone is told "stored" or "already there", that name is on disk.
+                if durably:
+                    os.fsync(parent)
+
+    def flush_folder_of(self, key: str) -> None:
+        """Bring the names in the folder of a key to disk."""
+        with file_faults(f"store {key}"), self._folder(_place(key)[0]) as parent:
+            if parent is not None:
                 os.fsync(parent)
 
     def delete(self, key: str) -> bool:
@@ -191,6 +200,11 @@ class Tree:
                 self._known.clear()
             self._known.add(folder)
 
+    @property
+    def descriptor(self) -> int:
+        """The open root."""
+        return self._root()
+
     def _root(self) -> int:
         if self._descriptor < 0:
             raise Unavailable(
@@ -202,7 +216,7 @@ class Tree:
 def stat_of(key: str, descriptor: int) -> Stat:
     """Return what is known about an open object."""
     found = os.fstat(descriptor)
-    return Stat(key, found.st_size, _time(found), _read_metadata(key, descriptor))
+    return Stat(key, found.st_size, modified(found), _read_metadata(key, descriptor))
 
 
 def write_metadata(descriptor: int, metadata: Mapping[str, str]) -> None:
@@ -259,10 +273,11 @@ def _listed(folder: _Parts, entry: os.DirEntry[str]) -> Stat | None:
         found = entry.stat(follow_symlinks=False)
     except (BadInput, FileNotFoundError):  # not a name of ours, or deleted since the folder was read
         return None
-    return Stat(key, found.st_size, _time(found))
+    return Stat(key, found.st_size, modified(found))
 
 
-def _time(found: os.stat_result) -> dt.datetime:
+def modified(found: os.stat_result) -> dt.datetime:
+    """Return when a file was last written."""
     return dt.datetime.fromtimestamp(found.st_mtime, dt.UTC)
 
 

@@ -16,6 +16,7 @@ from pipeline.app import Parts
 from pipeline.hub.changelogs import app_id
 from pipeline.log.lag import lag
 from pipeline.log.port import TopicPartition
+from pipeline.web.scope import own_topics
 
 
 class AgentLag(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Backlog:
 
     async def agents(self) -> list[AgentLag]:
         """Look at every agent. Raises `Unavailable` when the log does not answer."""
-        counts = await self._parts.log.topics()
+        counts = await own_topics(self._parts)
         return [await self._agent(name, counts) for name in self._parts.settings.worker.agents]
 
     async def _agent(self, agent: str, counts: Mapping[str, int]) -> AgentLag:

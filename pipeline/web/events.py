@@ -14,7 +14,7 @@ from pipeline import limits
 from pipeline.app import Parts
 from pipeline.archive import lookup
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.errors import BadInput, Damaged, NotFound
+from pipeline.errors import BadInput, Damaged, NotFound, Unavailable
 from pipeline.log.port import Headers, Record, TopicPartition
 from pipeline.web.answers import answer
 from pipeline.web.context import parts_of
@@ -117,6 +117,7 @@ async def read_record(parts: Parts, topic: str, partition: int, offset: int) -> 
 
     Raises:
         NotFound: There is no such topic, partition or offset, or it was removed by retention.
+        Unavailable: The log does not answer in time.
     """
     tried = f"read {topic}[{partition}] at offset {offset}"
     count = (await parts.log.topics()).get(topic, 0)
@@ -128,12 +129,15 @@ async def read_record(parts: Parts, topic: str, partition: int, offset: int) -> 
         raise NotFound(tried, f"it holds offsets {bounds.start} to {bounds.end - 1}")
     reader = parts.log.reader({place: offset})
     try:
-        records = await reader.read(max_records=1, wait_seconds=limits.PROBE_SECONDS)
+        records = await reader.read(max_records=1, wait_seconds=limits.LOG_CALL_TIMEOUT_SECONDS)
+        position = reader.positions()[place]
     finally:
         await reader.close()
-    if not records or records[0].offset != offset:
-        raise NotFound(tried, "compaction removed it; a newer record has its key")
-    return records[0]
+    if records and records[0].offset == offset:
+        return records[0]
+    if position <= offset:
+        raise Unavailable(tried, f"it did not come within {limits.LOG_CALL_TIMEOUT_SECONDS:g} s")
+    raise NotFound(tried, "compaction removed it; a newer record has its key")
 
 
 async def get_by_place(request: web.Request) -> web.Response:

@@ -7,24 +7,26 @@ could not be looked at to the end is said in the remarks, so that a missing line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from pipeline import limits
 from pipeline.app import Parts
 from pipeline.archive import lookup
-from pipeline.errors import BadInput, NotFound
+from pipeline.errors import BadInput, NotFound, Unavailable
 from pipeline.index.query import Family, Or, Query, Sort, Term
 from pipeline.log.port import Record
 from pipeline.objects.keys import is_sha256
 from pipeline.web.copies import Copy, copies_of, documents_of
 from pipeline.web.events import ArchivedEvent, archived, shown_text
-from pipeline.web.logscan import scan
+from pipeline.web.logscan import Scanned, scan
+from pipeline.web.scope import own_topics
 from pipeline.web.tables import Tables
 
+T = TypeVar("T")
 Kind = Literal["sha256", "sha1", "md5 or event", "id"]
 
 _HASH = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -115,18 +117,17 @@ async def life_line(parts: Parts, tables: Tables, identity: str) -> LifeLine:
     """Ask every part.
 
     Raises:
-        BadInput: It is neither a hash nor an id. NotFound: No part knows it.
+        BadInput: It is neither a hash nor an id.
+        NotFound: No part knows it.
+        Unavailable: No part that answered knows it, and not every part could be asked to the end.
     """
     asked = read_identity(identity)
     await tables.try_refresh()
-    meant = await _meant(parts, asked)
+    down = _Down()
+    meant = await down.unless(_meant(parts, asked), [])
     texts = list(dict.fromkeys([asked.text, *meant]))
-    topics = [name for name in await parts.log.topics() if not name.startswith("__")]
-    scanned = await scan(parts.log, topics, [text.encode() for text in texts], parts.clock)
+    scanned = await down.unless(_scan(parts, texts), Scanned([], 0, ""))
     meant = meant or _named_by(asked, scanned.hits)
-    rows = await _rows(parts, asked, scanned.hits)
-    documents = await _documents(parts, asked, meant)
-    objects = [copy for sha256 in meant for copy in await _copies(parts, sha256)]
     line = LifeLine(
         asked.text,
         asked.kind,
@@ -134,15 +135,37 @@ async def life_line(parts: Parts, tables: Tables, identity: str) -> LifeLine:
         [_seen(record) for record in scanned.hits],
         scanned.records_read,
         [EntrySeen(*entry) for entry in tables.mentioning(texts)],
-        objects,
-        rows,
-        documents,
-        [*([scanned.cut] if scanned.cut else []), *tables.remarks()],
+        await down.unless(_objects(parts, meant), []),
+        await down.unless(_rows(parts, asked, scanned.hits), []),
+        await down.unless(_documents(parts, asked, meant), []),
+        [*([scanned.cut] if scanned.cut else []), *down.remarks, *tables.remarks()],
     )
-    if not (line.records or line.entries or line.objects or line.rows or line.documents):
-        remarks = "; ".join(line.remarks)
-        raise NotFound(f"look for {asked.text[:200]!r}", remarks or "nothing here knows it")
-    return line
+    if line.records or line.entries or line.objects or line.rows or line.documents:
+        return line
+    tried, why = f"look for {asked.text[:200]!r}", "; ".join(line.remarks)
+    if down.remarks or scanned.cut:
+        raise Unavailable(tried, f"not everything could be looked at: {why}", "try again later")
+    raise NotFound(tried, why or "nothing here knows it")
+
+
+class _Down:
+    """Remembers which parts did not answer, so that the others are asked all the same."""
+
+    def __init__(self) -> None:
+        self.remarks: list[str] = []
+
+    async def unless(self, work: Awaitable[T], otherwise: T) -> T:
+        """Return the result of work, or `otherwise` when its part does not answer."""
+        try:
+            return await work
+        except Unavailable as error:
+            self.remarks.append(str(error))
+            return otherwise
+
+
+async def _scan(parts: Parts, texts: Iterable[str]) -> Scanned:
+    topics = await own_topics(parts)
+    return await scan(parts.log, topics, [text.encode() for text in texts], parts.clock)
 
 
 async def _meant(parts: Parts, asked: Asked) -> list[str]:
@@ -182,9 +205,12 @@ def _body(record: Record) -> dict[str, Any]:
     return {}
 
 
-async def _copies(parts: Parts, sha256: str) -> list[Copy]:
-    page = await documents_of(parts, sha256, limits.OBJECT_DOCUMENTS_MAX)
-    return await copies_of(parts, sha256, page.hits)
+async def _objects(parts: Parts, meant: Iterable[str]) -> list[Copy]:
+    found: list[Copy] = []
+    for sha256 in meant:
+        page = await documents_of(parts, sha256, limits.OBJECT_DOCUMENTS_MAX)
+        found += await copies_of(parts, sha256, page.hits)
+    return found
 
 
 async def _rows(parts: Parts, asked: Asked, hits: Iterable[Record]) -> list[ArchivedEvent]:

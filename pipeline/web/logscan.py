@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline import limits
 from pipeline.clock import Clock
-from pipeline.log.port import Bounds, Log, Record, TopicPartition
+from pipeline.log.port import Bounds, Log, Reader, Record, TopicPartition
 
 _BATCH_RECORDS = 2000
-_LAST_WAIT_SECONDS = 0.2
-"""Wait for records below the end of a partition; none come when its tail was compacted away."""
+_WAIT_SECONDS = 1.0
 
 
 class Scanned(NamedTuple):
@@ -23,25 +22,24 @@ class Scanned(NamedTuple):
     cut: str
 
 
-async def scan(log: Log, topics: Iterable[str], needles: Sequence[bytes], clock: Clock) -> Scanned:
-    """Read the topics from start to present end; return the records with a needle in key or value.
+async def scan(log: Log, topics: Mapping[str, int], needles: Sequence[bytes], clock: Clock) -> Scanned:
+    """Read topics from start to present end; return the records with a needle in key or value.
 
-    Bounded by `limits.WHERE_RECORDS_MAX`, `WHERE_SECONDS` and `WHERE_HITS_MAX`.
+    `topics` gives the number of partitions of each. Bounded by `limits.WHERE_RECORDS_MAX`, `WHERE_SECONDS`
+    and `WHERE_HITS_MAX`.
     """
-    ends = await _ends(log, topics)
+    bounds = await _bounds(log, topics)
+    ends = {place: range_.end for place, range_ in bounds.items()}
     deadline = clock.monotonic() + limits.WHERE_SECONDS
     hits: list[Record] = []
     records_read = 0
-    reader = log.reader({place: bounds.start for place, bounds in ends.items()})
+    reader = log.reader({place: range_.start for place, range_ in bounds.items()})
     try:
-        while ends:
-            records = await reader.read(max_records=_BATCH_RECORDS, wait_seconds=_LAST_WAIT_SECONDS)
-            if not records:
-                break
+        while not _reached(reader, ends):
+            records = await reader.read(max_records=_BATCH_RECORDS, wait_seconds=_WAIT_SECONDS)
             records_read += len(records)
             hits += await asyncio.to_thread(_matching, records, needles)
-            _pass(ends, records)
-            cut = _limit(records_read, len(hits), clock.monotonic() > deadline)
+            cut = _limit(records_read, len(hits), late=clock.monotonic() > deadline)
             if cut:
                 return Scanned(hits[: limits.WHERE_HITS_MAX], records_read, cut)
     finally:
@@ -49,22 +47,16 @@ async def scan(log: Log, topics: Iterable[str], needles: Sequence[bytes], clock:
     return Scanned(hits, records_read, "")
 
 
-async def _ends(log: Log, topics: Iterable[str]) -> dict[TopicPartition, Bounds]:
-    counts = await log.topics()
-    wanted = set(topics)
-    places = [
-        TopicPartition(name, n) for name, count in counts.items() if name in wanted for n in range(count)
-    ]
+async def _bounds(log: Log, topics: Mapping[str, int]) -> dict[TopicPartition, Bounds]:
+    places = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
     bounds = await log.bounds(places)
     return {place: range_ for place, range_ in bounds.items() if range_.end > range_.start}
 
 
-def _pass(ends: dict[TopicPartition, Bounds], records: Iterable[Record]) -> None:
-    """Forget the partitions whose end, as it was at the start, is reached."""
-    for record in records:
-        place = TopicPartition(record.topic, record.partition)
-        if place in ends and record.offset >= ends[place].end - 1:
-            del ends[place]
+def _reached(reader: Reader, ends: Mapping[TopicPartition, int]) -> bool:
+    """Tell whether the ends, as they were at the start, are passed; a short silence proves nothing."""
+    positions = reader.positions()
+    return all(positions.get(place, 0) >= end for place, end in ends.items())
 
 
 def _matching(records: Iterable[Record], needles: Sequence[bytes]) -> list[Record]:
@@ -76,7 +68,7 @@ def _holds(record: Record, needles: Sequence[bytes]) -> bool:
     return any(needle in value or needle in key for needle in needles)
 
 
-def _limit(records_read: int, found: int, late: bool) -> str:
+def _limit(records_read: int, found: int, *, late: bool) -> str:
     if found >= limits.WHERE_HITS_MAX:
         return f"stopped after {limits.WHERE_HITS_MAX} records that know it"
     if records_read >= limits.WHERE_RECORDS_MAX:

@@ -90,7 +90,15 @@ async def start(request: web.Request) -> web.Response:
         tasks=tasks,
         parked=parked,
         now=parts.clock.unix(),
+        statistics=_statistics(parts),
     )
+
+
+def _statistics(parts: Parts) -> list[tuple[str, str]]:
+    """Name the statistics pages of a worker on these settings: one port an agent, in order."""
+    host, _, port = parts.settings.worker.stats_listen.rpartition(":")
+    agents = enumerate(parts.settings.worker.agents) if port else ()
+    return [(name, f"http://{host}:{int(port) + position}/") for position, name in agents]
 
 
 async def _results(parts: Parts, text: str) -> tuple[list[FileSeen], int, str]:

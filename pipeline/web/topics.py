@@ -12,6 +12,7 @@ from pipeline.log.port import TopicPartition
 from pipeline.web.answers import answer
 from pipeline.web.context import parts_of
 from pipeline.web.routes import Nothing, Route, asked
+from pipeline.web.scope import own_topics
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 class Topics(msgspec.Struct, frozen=True):
-    """Every topic of the log, and the names of those that are asked for and missing."""
+    """Every topic of this installation, and the names of those that are asked for and missing."""
 
     topics: list[Topic]
     missing: list[str]
@@ -41,8 +42,8 @@ class Created(msgspec.Struct, frozen=True):
 
 
 async def topics_of(parts: Parts) -> Topics:
-    """Look at every topic of the log."""
-    there = await parts.log.topics()
+    """Look at every topic of this installation."""
+    there = await own_topics(parts)
     partitions = [TopicPartition(name, number) for name, count in there.items() for number in range(count)]
     bounds = await parts.log.bounds(partitions)
     records = dict.fromkeys(there, 0)

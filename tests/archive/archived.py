@@ -6,7 +6,7 @@ import zlib
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive import bson, lookup
@@ -37,6 +37,28 @@ def a_message(offset: int | None = 0, *, value: bytes | None = b"hello", **chang
 def with_id(offset: int | None = 0, *, uuid: UUID = CLIENT_UUID, **changes: object) -> Message:
     """Make a message whose sender gave it a uuid."""
     return a_message(offset, headers=(("_id", uuid.bytes),), **changes)  # type: ignore[arg-type]
+
+
+async def upstream_row(database: Database, uuid: UUID, *, value: bytes, is_client_uuid: bool) -> None:
+    """Insert a row as upstream writes it: no place, no SHA-256, its object elsewhere."""
+    row = {
+        "topic": TOPIC,
+        "timestamp": TIME_MS,
+        "uuid": uuid,
+        "size": 1,
+        "key": f"elsewhere/{uuid}",
+        "bucket": "upstream",
+        "crc32": 0,
+        "is_client_uuid": is_client_uuid,
+        "public": True,
+        "direct_upload": False,
+        "message_crc32": zlib.crc32(value),
+    }
+
+    async def write(connection: AsyncConnection) -> None:
+        await connection.execute(insert(tables.messages), row)
+
+    await database.write("test", write)
 
 
 class Statistics(NamedTuple):

@@ -21,7 +21,7 @@ class StopAt:
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run the coroutine to its end or until it is stopped."""
-        self._task = asyncio.create_task(self._watched(coroutine))
+        self._task = asyncio.create_task(self.watched(coroutine))
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.result()
@@ -33,7 +33,8 @@ class StopAt:
             self.reached = True
             self._task.cancel()
 
-    async def _watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Count the moments of a coroutine that runs in another task."""
         return await _Watched(coroutine, self.count)
 
 

@@ -9,21 +9,22 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pytest
 
+from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.database.engine import Database
-from pipeline.errors import Unavailable
+from pipeline.errors import BadInput, Unavailable
 from pipeline.objects.folder import FolderStore
 from pipeline.objects.memory import MemoryStore
 from pipeline.objects.port import Stat
-from tests.archive.archived import Archive, a_message, with_id
+from tests.archive.archived import CLIENT_UUID, Archive, a_message, upstream_row, with_id
 from tests.archive.child import BATCH_MESSAGES, BATCHES, CHILD_TOPIC
 from tests.archive.proxy import wire_to
 from tests.archive.stopping import StopAt
@@ -216,6 +217,41 @@ async def test_two_different_messages_racing_for_one_id_are_both_kept(
         assert payloads == {b"one", b"two"}
         assert sorted(row.is_client_uuid for row in rows) == [False, True]
         await archive.check_complete(topic)
+
+
+class Overtaking(MemoryStore):
+    """A store that lets others act after its first put, and then takes no object of one uuid."""
+
+    def __init__(self, inner: MemoryStore, act: Callable[[], Awaitable[None]], refused: UUID) -> None:
+        self.__dict__ = dict(inner.__dict__)
+        self._act: Callable[[], Awaitable[None]] | None = act
+        self._refused = refused
+
+    async def put(self, key: str, source: object, **options: object) -> Stat:
+        """Put, then let others act once."""
+        if str(self._refused) in key:
+            raise BadInput("put an object", "no such key here")
+        stat = await super().put(key, source, **options)  # type: ignore[arg-type]
+        act, self._act = self._act, None
+        if act is not None:
+            await act()
+        return stat
+
+
+async def test_a_duplicate_of_a_message_that_is_overtaken_and_then_refused_is_stored(
+    new_writer: Writers, archive: Archive, objects: MemoryStore, database: Database
+) -> None:
+    """Another message takes the client's uuid meanwhile, and the store refuses the key made up instead."""
+    first = with_id(0, value=b"first")
+    same_place = with_id(0, uuid=uuid5(NAMESPACE_URL, "own"), value=b"second")
+
+    async def take_the_uuid() -> None:
+        await upstream_row(database, CLIENT_UUID, value=b"another", is_client_uuid=True)
+
+    overtaking = Overtaking(objects, take_the_uuid, made_uuid(first))
+    outcomes = await new_writer(objects=overtaking).store([first, same_place])
+    assert [outcome.status for outcome in outcomes] == ["refused", "stored"]
+    assert (await archive.message(outcomes[1].uuid)).payload == b"second"
 
 
 async def test_a_different_object_left_under_a_clients_uuid_is_never_written_over(

@@ -7,41 +7,16 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive import dedupe
 from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message
 from pipeline.archive.writer import ArchiveWriter
-from pipeline.database import tables
 from pipeline.database.engine import Database
-from tests.archive.archived import CLIENT_UUID, TIME_MS, TOPIC, Archive, a_message, with_id
+from tests.archive.archived import CLIENT_UUID, TIME_MS, TOPIC, Archive, a_message, upstream_row, with_id
 
 OTHER_UUID = UUID("11111111-2222-4333-8444-555555555555")
 Writers = Callable[..., ArchiveWriter]
-
-
-async def upstream_row(database: Database, uuid: UUID, *, value: bytes, is_client_uuid: bool) -> None:
-    """Insert a row as upstream writes it: no place, no SHA-256, its object elsewhere."""
-    row = {
-        "topic": TOPIC,
-        "timestamp": TIME_MS,
-        "uuid": uuid,
-        "size": 1,
-        "key": f"elsewhere/{uuid}",
-        "bucket": "upstream",
-        "crc32": 0,
-        "is_client_uuid": is_client_uuid,
-        "public": True,
-        "direct_upload": False,
-        "message_crc32": zlib.crc32(value),
-    }
-
-    async def write(connection: AsyncConnection) -> None:
-        await connection.execute(insert(tables.messages), row)
-
-    await database.write("test", write)
 
 
 async def outcome_after(writer: ArchiveWriter, first: Message, second: Message, *, together: bool) -> str:
@@ -91,6 +66,22 @@ async def test_rule_2_compares_the_crc_where_upstream_kept_no_hash(
     outcomes = await writer.store([with_id(5), with_id(6, value=b"else")])
     assert [outcome.status for outcome in outcomes] == ["duplicate", "stored"]
     assert outcomes[0].reason == dedupe.SAME_UUID
+
+
+async def test_rule_2_never_takes_an_equal_crc_for_an_equal_payload(
+    writer: ArchiveWriter, *, together: bool
+) -> None:
+    first, second = with_id(5, value=b"plumless"), with_id(6, value=b"buckeroo")
+    assert zlib.crc32(b"plumless") == zlib.crc32(b"buckeroo")
+    assert await outcome_after(writer, first, second, together=together) == "stored"
+
+
+async def test_rule_3_is_not_for_messages_with_a_uuid_of_their_own(
+    writer: ArchiveWriter, database: Database
+) -> None:
+    await upstream_row(database, OTHER_UUID, value=b"hello", is_client_uuid=False)
+    (outcome,) = await writer.store([with_id(5)])
+    assert (outcome.stored, outcome.uuid) == (True, CLIENT_UUID)
 
 
 async def test_rule_3_a_message_upstream_gave_a_uuid_is_never_stored_twice(

@@ -145,6 +145,15 @@ async def test_a_duplicate_of_a_message_the_store_refuses_is_stored_in_its_place
     assert len(await archive.rows()) == 2
 
 
+async def test_a_duplicate_of_a_message_that_is_too_large_is_stored_in_its_place(
+    new_writer: Writers, archive: Archive
+) -> None:
+    batch = [a_message(0, value=b"x" * 4000), a_message(0, value=b"small")]
+    outcomes = await new_writer(object_max_bytes=2000).store(batch)
+    assert [outcome.status for outcome in outcomes] == ["refused", "stored"]
+    assert len(await archive.rows()) == 1
+
+
 async def test_a_full_store_leaves_no_row(
     new_writer: Writers, objects: MemoryStore, archive: Archive
 ) -> None:

@@ -21,6 +21,8 @@ from pipeline.web import presence
 from tests.web.site import Site, opened
 
 PATIENCE_SECONDS = 60.0
+PROGRAM = (str(Path(sys.executable).with_name("headrace")),)
+"""The command as it is installed beside this Python."""
 
 
 class Result(NamedTuple):
@@ -90,7 +92,7 @@ class Command:
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run `headrace api` on the folder in a process of its own until the block is left."""
-        command = [sys.executable, "-m", "pipeline.cli", "api", "--data", str(self.data)]
+        command = [*PROGRAM, "api", "--data", str(self.data)]
         process = subprocess.Popen(
             [*command, "--listen", "127.0.0.1:0"], env=os.environ, stderr=subprocess.DEVNULL
         )

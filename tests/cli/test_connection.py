@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.web import presence
 from pipeline.web.presence import Presence
-from tests.cli.command import Command
+from tests.cli.command import PROGRAM, Command
 from tests.web.site import sha256
 
 
@@ -55,7 +55,9 @@ def test_a_named_server_is_used(headrace: Command, tmp_path: Path) -> None:
         note = presence.find(headrace.data)
         assert note is not None
         (tmp_path / "a").write_bytes(b"over the network")
-        headrace.plain("-s", f"api={note.url}/", "submit", "--data", str(tmp_path / "other"), str(tmp_path / "a"))
+        headrace.plain(
+            "-s", f"api={note.url}/", "submit", "--data", str(tmp_path / "other"), str(tmp_path / "a")
+        )
         headrace("get", sha256(b"over the network"))
     assert not (tmp_path / "other").exists()
 
@@ -116,15 +118,18 @@ def test_a_folder_another_process_holds_is_refused_not_damaged(headrace: Command
 
 def test_the_command_runs_as_a_process_of_its_own(headrace: Command, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"piped through")
-    base = [sys.executable, "-m", "pipeline.cli"]
     submit = subprocess.run(
-        [*base, "submit", "--data", headrace.data, tmp_path / "a"], capture_output=True, check=False
+        [*PROGRAM, "submit", "--data", headrace.data, tmp_path / "a"], capture_output=True, check=False
     )
     assert submit.returncode == 0, submit.stderr
     get = subprocess.run(
-        [*base, "get", "--data", headrace.data, "--raw", sha256(b"piped through")], capture_output=True, check=False
+        [*PROGRAM, "get", "--data", headrace.data, "--raw", sha256(b"piped through")],
+        capture_output=True,
+        check=False,
     )
     assert get.stdout == b"piped through"
-    gone = subprocess.run([*base, "get", "--data", headrace.data, "0" * 64], capture_output=True, check=False)
+    gone = subprocess.run(
+        [*PROGRAM, "get", "--data", headrace.data, "0" * 64], capture_output=True, check=False
+    )
     assert gone.returncode == 3
     assert gone.stdout == b""

@@ -65,8 +65,12 @@ def test_standard_input_is_submitted(headrace: Command, monkeypatch: pytest.Monk
     assert ".scan." in answer["event"]["topic"]
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe.bin", b"\x1b[31mred", "\u202egpj.exe".encode(), b"tab\tnew\nline"])
-def test_a_hostile_file_name_cannot_steer_the_terminal(headrace: Command, tmp_path: Path, name: bytes) -> None:
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.bin", b"\x1b[31mred", "\u202egpj.exe".encode(), b"tab\tnew\nline"]
+)
+def test_a_hostile_file_name_cannot_steer_the_terminal(
+    headrace: Command, tmp_path: Path, name: bytes
+) -> None:
     path = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - a name that is no text
     with open(path, "wb") as file:  # noqa: PTH123
         file.write(DATA)

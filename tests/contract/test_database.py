@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -13,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.database.engine import Database
 from pipeline.database.location import locate
 from pipeline.errors import BadInput, SettingError, StorageFull, Unavailable
+from tests.archive.stopping import StopAt
 from tests.databases import KINDS, execute, postgres_schema, rows
 
 TOPIC = "INSERT INTO topics VALUES ('{}', 1, 2, 3)"
@@ -36,6 +39,12 @@ async def database(url: str, tmp_path: Path) -> AsyncIterator[Database]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+async def _counted(
+    work: Callable[[AsyncConnection], Coroutine[Any, Any, None]], stop: StopAt, connection: AsyncConnection
+) -> None:
+    await stop.watched(work(connection))
 
 
 class TestTransactions:
@@ -100,7 +109,32 @@ class TestTransactions:
 
         assert await database.read("test", work) == [0, 0, 0]
 
-    async def test_a_cancelled_writer_leaves_no_lock_behind(self, database: Database) -> None:
+    async def test_a_writer_cancelled_at_any_moment_leaves_no_lock_behind(
+        self, database: Database, url: str, tmp_path: Path
+    ) -> None:
+        other = Database(url, tmp_path, attempts=1, timeout_seconds=5)
+        await other.open(migrate=False)
+
+        async def work(connection: AsyncConnection) -> None:
+            # A SELECT under way keeps SQLite's lock even when its connection is closed.
+            await connection.exec_driver_sql("SELECT max(n_messages) FROM topics")
+            await connection.exec_driver_sql("UPDATE topics SET l_timestamp = 3")
+            await connection.exec_driver_sql("SELECT topic FROM topics")
+
+        moment, reached = 0, True
+        while reached:
+            moment += 1
+            stop = StopAt(moment)
+            await stop.run(database.write("test", partial(_counted, work, stop)))
+            reached = stop.reached
+            await execute(other, [TOPIC.format(f"{moment:03}")])
+        await other.close()
+        assert await rows(database, NAMES) == [(f"{n:03}",) for n in range(1, moment + 1)]
+        assert moment > 5
+
+    async def test_a_writer_cancelled_after_its_first_statement_leaves_no_lock_behind(
+        self, database: Database
+    ) -> None:
         reached = asyncio.Event()
 
         async def work(connection: AsyncConnection) -> None:

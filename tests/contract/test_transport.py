@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from pipeline.clock import SystemClock
 from pipeline.errors import Conflict, Damaged
 from pipeline.log.port import NewRecord, Record
 from pipeline.log.transport.batch import Batch
+from pipeline.log.transport.watchdog import Watchdog
 from tests.contract.transport_site import (
     Site,
     embedded_site,
@@ -352,6 +355,37 @@ async def test_an_agent_that_fails_again_and_again_neither_ends_the_process_nor_
     async with running(app):
         await until(lambda: _is(site, topic, 3))
     assert set(tries) == {0}
+
+
+async def test_the_watchdog_knows_how_much_is_not_acknowledged(site: Site) -> None:
+    topic = await site.topic(partitions=2)
+    await site.feed(topic, 10)
+    app = site.app(site.group(), partitions=2)
+    taken = taking(app, topic)
+    watchdog = Watchdog(app, SystemClock())
+    async with running(app):
+        await until(lambda: len(taken.records) == 10)
+        await watchdog.look()
+        assert sorted(standing.lag for standing in watchdog.standings.values()) == [0, 10]
+        for batch in taken.batches:
+            batch.acknowledge()
+        await watchdog.look()
+        assert [standing.lag for standing in watchdog.standings.values()] == [0, 0]
+        assert watchdog.stalled() is None
+
+
+async def test_statistics_pages_count_what_came_and_show_no_rows(site: Site, unused_tcp_port: int) -> None:
+    topic = await site.topic()
+    await site.feed(topic, 10)
+    app = site.app(site.group(), web_enabled=True, web_port=unused_tcp_port)
+    app.Table("rows")
+    taken = taking(app, topic, acknowledge=True)
+    async with running(app), aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        await until(lambda: len(taken.records) == 10)
+        async with client.get("/performance/") as answer:
+            assert (await answer.json())["throughput"]["messages_received_total"] == 10
+        async with client.get("/table/rows/") as answer:
+            assert answer.status == 404
 
 
 # --- several ----------------------------------------------------------------------------------

@@ -104,13 +104,24 @@ async def test_what_became_stale_while_it_waited_is_never_handed_out() -> None:
     target, old, new, other = intake(), Progress(0), Progress(0), Progress(0)
     fill(target, old, 3)
     fill(target, other, 1, partition=1)
+    old.closed = True
     fill(target, new, 2)
     other.closed = True
     batch = await target.take(500, "me")
     assert (len(batch), batch.partition) == (2, 0)
     assert batch.current
-    assert target.empty() or not await _anything(target)
+    assert not await _anything(target)
     assert target.statistics().waiting_records == 0
+
+
+async def test_batches_nobody_will_acknowledge_any_more_are_let_go() -> None:
+    target, old, new = intake(), Progress(0), Progress(0)
+    fill(target, old, 3)
+    lost = await target.take(500, "me")
+    old.closed = True
+    fill(target, new, 2)
+    assert not lost.current
+    assert target.statistics().open_batches == 0
 
 
 async def _anything(target: Intake) -> bool:

@@ -280,49 +280,52 @@ async def worker(site: Site, topic: str, partitions: int) -> AsyncIterator[async
         await process.communicate()
 
 
-async def _fill(site: Site, topic: str, partitions: int) -> dict[bytes, bytes]:
-    """Write 3,000 numbers under 100 keys and return the highest of each."""
-    highest: dict[bytes, bytes] = {}
-    records = []
-    for number in range(3000):
-        key = b"k%d" % (number % 100)
-        highest[key] = b"%d" % number
-        records.append(NewRecord(topic, key, highest[key], partition=number % 100 % partitions))
+async def _fill(site: Site, topic: str, *, start: int = 0) -> dict[bytes, bytes]:
+    """Write 1,500 numbers under 100 keys to two partitions and return the highest of each key."""
+    records = [
+        NewRecord(topic, b"k%d" % (number % 100), b"%d" % number, partition=number % 2)
+        for number in range(start, start + 1500)
+    ]
     await site.log.append(records)
-    return highest
+    return {record.key or b"": record.value or b"" for record in records}
 
 
-async def _kill_workers(site: Site, topic: str, partitions: int, *, times: int) -> None:
-    """Start and kill a worker again and again, each after some batches; commits never go back."""
+async def _kill_workers(site: Site, topic: str, *, times: int) -> dict[bytes, bytes]:
+    """Again and again add input, start a worker and kill it after some batches; commits never go back.
+
+    Returns the highest number of each key.
+    """
     chance = random.Random(4)  # noqa: S311 - moments, not secrets
-    places = [TopicPartition(topic, number) for number in range(partitions)]
+    places = [TopicPartition(topic, number) for number in (0, 1)]
     before: dict[TopicPartition, int] = {}
-    for _ in range(times):
+    highest: dict[bytes, bytes] = {}
+    for turn in range(times):
+        highest |= await _fill(site, topic, start=1500 * turn)
         if site.embedded:
             await site.log.close()  # one process at a time
-        async with worker(site, topic, partitions) as process:
+        async with worker(site, topic, 2) as process:
             assert process.stdout is not None
             for _ in range(chance.randrange(1, 40)):
-                if not await process.stdout.readline():
-                    break
+                assert await process.stdout.readline()
             process.kill()
             await process.wait()
         await site.log.open()
         committed = await site.log.committed(site.group(), places)
         assert all(committed.get(place, 0) >= offset for place, offset in before.items())
         before = committed
+    return highest
 
 
 async def test_killed_at_random_moments_nothing_is_skipped_and_the_table_is_the_fold_of_the_input(
     site: Site,
 ) -> None:
     topic = await site.topic(partitions=2)
-    wanted = await _fill(site, topic, 2)
-    await _kill_workers(site, topic, 2, times=4 if site.embedded else 2)
+    times = 4 if site.embedded else 2
+    wanted = await _kill_workers(site, topic, times=times)
     app = site.app(site.group(), partitions=2)
     table = add_agent(app, topic)
     async with running(app):
-        await until(lambda: _all_committed(site, topic, {0: 1500, 1: 1500}))
+        await until(lambda: _all_committed(site, topic, {0: 750 * times, 1: 750 * times}))
         assert dict(table.items()) == wanted
     for number in (0, 1):
         changelog = await site.read_all(table.changelog_topic_name, number)
@@ -336,7 +339,7 @@ def _partition(key: bytes) -> int:
 
 async def test_a_worker_stops_cleanly_when_told_and_leaves_nothing_to_repeat(site: Site) -> None:
     topic = await site.topic(partitions=2)
-    wanted = await _fill(site, topic, 2)
+    wanted = await _fill(site, topic)
     if site.embedded:
         await site.log.close()
     async with worker(site, topic, 2) as process:
@@ -344,13 +347,13 @@ async def test_a_worker_stops_cleanly_when_told_and_leaves_nothing_to_repeat(sit
         assert process.stdout is not None
         reached = {0: -1, 1: -1}
         async with asyncio.timeout(60):
-            while reached != {0: 1499, 1: 1499}:
+            while reached != {0: 749, 1: 749}:
                 partition, offset = (await process.stdout.readline()).split()
                 reached[int(partition)] = int(offset)
             process.stdin.close()
             assert await process.wait() == 0
     await site.log.open()
-    assert await _all_committed(site, topic, {0: 1500, 1: 1500})
+    assert await _all_committed(site, topic, {0: 750, 1: 750})
     app = site.app(site.group(), partitions=2)
     table = add_agent(app, topic)
     async with running(app):

@@ -11,6 +11,7 @@ import errno
 import random
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.log.embedded.disk import Disk
@@ -98,17 +99,17 @@ class PowerDisk(Disk):
             self._open.pop(descriptor)
             super().close(descriptor)
 
-    def write(self, descriptor: int, data: bytes, position: int) -> None:
+    def write(self, descriptor: int, pieces: Sequence[bytes], position: int) -> None:
         with self._lock:
             self._check()
             self._tick()
-            self._open[descriptor].changes.append((position, data))
+            self._open[descriptor].changes.append((position, b"".join(pieces)))
             self._check()  # the power may go during this very write
-            super().write(descriptor, data, position)
+            super().write(descriptor, pieces, position)
 
-    def write_synced(self, descriptor: int, data: bytes, position: int) -> None:
+    def write_synced(self, descriptor: int, pieces: Sequence[bytes], position: int) -> None:
         with self._lock:
-            self.write(descriptor, data, position)
+            self.write(descriptor, pieces, position)
             self._open[descriptor].sync()
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:

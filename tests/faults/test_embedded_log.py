@@ -10,7 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -287,11 +287,12 @@ class FullDisk(Disk):
     def __init__(self) -> None:
         self.room_bytes = 1 << 60
 
-    def _write_all(self, descriptor: int, data: bytes, position: int, flags: int) -> None:
+    def _write_all(self, descriptor: int, pieces: Sequence[bytes], position: int, flags: int) -> None:
+        data = b"".join(pieces)
         grows = max(position + len(data) - os.fstat(descriptor).st_size, 0)
         fits = min(self.room_bytes, grows)
         self.room_bytes -= fits
-        super()._write_all(descriptor, data[: len(data) - grows + fits], position, flags)
+        super()._write_all(descriptor, [data[: len(data) - grows + fits]], position, flags)
         if fits < grows:
             raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -178,7 +179,7 @@ async def test_nothing_acknowledged_is_lost_when_the_power_goes_at_any_operation
             assert disk.off
         await log.close()
         disk.restore(folder, chance)
-        await _crash_again_while_starting(folder, story, chance)
+        await _crash_while_starting(folder, chance.randint(1, 25), chance)
 
         again = EmbeddedLog(folder, story.clock)
         await again.open()
@@ -187,11 +188,51 @@ async def test_nothing_acknowledged_is_lost_when_the_power_goes_at_any_operation
         await again.close()
 
 
-async def _crash_again_while_starting(folder: Path, story: Story, chance: random.Random) -> None:
-    """The repair itself must survive a crash."""
-    disk = PowerDisk(chance.randint(1, 25))
+async def _short_life(folder: Path, disk: PowerDisk) -> list[bytes]:
+    """Fill two journals and return what was acknowledged."""
+    log = EmbeddedLog(folder, disk=disk)
+    told = []
+    try:
+        await log.open()
+        await log.create_topics([TopicSpec("plain", 1)])
+        for number in range(8):
+            value = b"%d" % number + bytes(600)
+            await log.append([NewRecord("plain", b"k", value)])
+            told.append(value)
+    except HeadraceError:
+        assert disk.off
+    await log.close()
+    return told
+
+
+async def test_nothing_is_lost_when_the_start_after_a_crash_crashes_too(tmp_path: Path) -> None:
+    chance = dice(3)
+    fails_at = 0
+    disk = PowerDisk()
+    while not fails_at or disk.off:
+        fails_at += 1
+        disk = PowerDisk(fails_at)
+        folder = tmp_path / f"{fails_at}"
+        told = await _short_life(folder, disk)
+        if disk.off:
+            disk.restore(folder, chance)
+        for second in (1, 2, 3, 5, 8):
+            again = tmp_path / f"{fails_at}-{second}"
+            shutil.copytree(folder, again)
+            await _crash_while_starting(again, second, chance)
+            log = EmbeddedLog(again)
+            await log.open()
+            if told:
+                found = [record.value for record in (await read_all(log, PLAIN[0])).values()]
+                assert found[: len(told)] == told
+            await log.close()
+
+
+async def _crash_while_starting(folder: Path, fails_at: int, chance: random.Random) -> None:
+    """Start, lose power at that operation: the repair itself must survive it."""
+    disk = PowerDisk(fails_at)
     disk.adopt(folder)
-    log = EmbeddedLog(folder, story.clock, disk=disk)
+    log = EmbeddedLog(folder, disk=disk)
     try:
         await log.open()
     except HeadraceError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from pipeline.objects.s3_client import S3Client
 from pipeline.objects.s3_config import S3Config
 from tests.conftest import S3Server
 from tests.doors import Door
-from tests.stores import Uploads, bytes_of, pieces, s3_url
+from tests.stores import Uploads, bytes_of, pieces, s3_url, subprocess_environment
 
 pytestmark = pytest.mark.s3
 LARGE_BYTES = 3 * limits.S3_PART_BYTES + 1
@@ -234,6 +236,47 @@ async def test_an_upload_that_could_not_be_removed_is_removed_later(
         await later.put("a/other", pieces(bytes_of(LARGE_BYTES)))
         await later.close()
         assert await uploads.unfinished() == still_there
+
+
+# --- the end of a program ---
+
+READER = """
+import asyncio, sys
+from pathlib import Path
+from pipeline.objects.location import make_store
+
+async def main(url, data):
+    store = make_store(url, data_folder=Path(data))
+    await store.open()
+    await store.put("a/b", bytes(3_000_000))
+    async for _ in await store.get("a/b"):
+        pass
+    await store.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_program_that_ends_right_after_its_work_ends_well(
+    s3_server: S3Server, unique: str, tmp_path: Path
+) -> None:
+    """The asyncio binding of the S3 library aborted about every fourth such program."""
+    url = s3_url(s3_server, unique)
+    for _ in range(8):
+        subprocess.run(
+            [sys.executable, "-c", READER, url, str(tmp_path)],
+            check=True,
+            env=subprocess_environment(),
+            timeout=60,
+        )
+    asyncio.run(_remove(s3_config(url), tmp_path, "a/b"))
+
+
+async def _remove(config: S3Config, spool: Path, key: str) -> None:
+    store = S3Store(config, spool)
+    await store.open()
+    await store.delete(key)
+    await store.close()
 
 
 # --- not let in ---

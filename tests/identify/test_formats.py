@@ -110,9 +110,23 @@ def _hostile() -> Iterator[bytes]:
 def test_a_zip_directory_is_read_only_up_to_its_limit(
     identifier: Identifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = zipped(*(f"{n:060}.txt" for n in range(2000)), "word/document.xml")
+    members = (f"{n:060}.txt" for n in range(2000))
+    data = zipped("[Content_Types].xml", "_rels/.rels", *members, "word/document.xml")
+    assert _identify(identifier, tmp_path, data).file_format == "document/office/word"
     monkeypatch.setattr(limits, "ZIP_DIRECTORY_MAX_BYTES", 1000)
-    assert _identify(identifier, tmp_path, data).file_format == "archive/zip"
+    assert _identify(identifier, tmp_path, data).file_format == "document/office/unknown"
+
+
+@pytest.mark.parametrize("whole_bytes", [16, limits.WHOLE_READ_BYTES])
+def test_a_refiner_that_trips_over_a_file_leaves_its_coarser_name(
+    formats: Formats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
+) -> None:
+    """Offsets beyond what the system can read at all, in files that are read piece by piece too."""
+    monkeypatch.setattr(limits, "WHOLE_READ_BYTES", whole_bytes)
+    for data in _hostile():
+        with subject_of(tmp_path, data) as subject:
+            found = formats.identify(subject, Seen(["Zip archive data"], "application/zip", list))
+            assert found.name == "archive/zip"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)

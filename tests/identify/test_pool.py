@@ -99,23 +99,23 @@ async def test_the_empty_file(pool: ParserPool, tmp_path: Path) -> None:
 
 
 async def test_a_large_file_never_needs_memory_for_itself(tmp_path: Path) -> None:
-    """192 MiB pass through a process that may grow by 32 MiB; the scan of the rules is cut to 1 MiB."""
+    """96 MiB pass through a process that may grow by 24 MiB; the scan of the rules is cut to 1 MiB."""
     (tmp_path / "rules").mkdir()
     write(tmp_path / "rules", "a.yar", rule("at_start", "needle").encode())
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.write(b"needle")
-        file.truncate(192 * limits.MIB)
+        file.truncate(96 * limits.MIB)
     pool = ParserPool(
         processes=1,
         rules_folder=tmp_path / "rules",
-        memory_bytes=32 * limits.MIB,
+        memory_bytes=24 * limits.MIB,
         yara_scan_max_bytes=limits.MIB,
     )
     async with pool:
         found = await pool.identify(path)
     assert found.problem is None
-    assert found.size_bytes == 192 * limits.MIB
+    assert found.size_bytes == 96 * limits.MIB
     assert [hit.rule for hit in found.scan.hits] == ["at_start"]
     assert (found.scan.scanned_bytes, found.scan.truncated) == (limits.MIB, True)
 
@@ -161,6 +161,19 @@ async def test_a_bad_rule_file_is_reported_and_the_good_ones_work(pool: ParserPo
     assert pool.statistics().rules == report
     found = await pool.identify(write(tmp_path, "file", b"words"))
     assert [hit.rule for hit in found.scan.hits] == ["good"]
+
+
+async def test_the_largest_result_there_can_be_still_arrives(pool: ParserPool, tmp_path: Path) -> None:
+    value = "\U0001f600" * 300
+    meta = " ".join(f'{"k" * 100}{n} = "{value}"' for n in range(limits.YARA_META))
+    tags = " ".join(f"{'t' * 100}{n}" for n in range(limits.YARA_TAGS))
+    body = f"{tags} {{ meta: {meta} condition: true }}"
+    rules = [f"rule {'r' * 100}{n} : {body}" for n in range(limits.YARA_HITS + 1)]
+    write(tmp_path / "rules", "large.yar", "\n".join(rules).encode())
+    await pool.reload_rules()
+    found = await pool.identify(write(tmp_path, "file", b"words\n"))
+    assert (len(found.scan.hits), found.scan.hits_left_out) == (limits.YARA_HITS, 1)
+    assert pool.statistics().deaths == 0
 
 
 async def test_a_change_of_the_folder_is_noticed_by_itself(
@@ -249,6 +262,8 @@ def test_parser_processes_never_outlive_a_service_that_is_killed(tmp_path: Path)
         assert service.stdout is not None
         processes = [int(pid) for pid in service.stdout.readline().split()]
         assert len(processes) == 2
+        # One that hangs does not read the end of its socket either.
+        os.kill(processes[0], signal.SIGSTOP)
         service.send_signal(signal.SIGKILL)
         service.wait()
     asyncio.run(until(lambda: not any(alive(process) for process in processes)))

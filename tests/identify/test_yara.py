@@ -142,7 +142,11 @@ def test_a_change_of_the_folder_shows_in_its_fingerprint(tmp_path: Path) -> None
     seen.add(fingerprint(tmp_path))
     path.rename(tmp_path / "b.yar")
     seen.add(fingerprint(tmp_path))
-    assert len(seen) == 4
+    found = (tmp_path / "b.yar").stat()
+    (tmp_path / "b.yar").write_text("xyz")
+    os.utime(tmp_path / "b.yar", ns=(found.st_atime_ns, found.st_mtime_ns))
+    seen.add(fingerprint(tmp_path))
+    assert len(seen) == 5
     (tmp_path / "notes.txt").write_text("not a rule file")
     assert fingerprint(tmp_path) in seen
     assert fingerprint(tmp_path / "missing") == fingerprint(None)

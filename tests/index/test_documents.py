@@ -237,6 +237,8 @@ def test_entropy_becomes_bits() -> None:
     assert body["entropy_vector"] == [-16, 0, 0, 0] * 40
     body = child(event(entity__info={"entropy": {"blocks": [8.0, 9] * 30}})).body
     assert body["entropy_vector"] == [-1] * 160
+    for absurd in ([1e308, -1e308] * 20, [2**63, -(2**63)] * 30, [1.0] * 10_000):
+        assert len(child(event(entity__info={"entropy": {"blocks": absurd}})).body["entropy_vector"]) == 160
     for blocks in ([1.0] * 39, "text", [1.0] * 39 + ["x"], None):
         assert "entropy_vector" not in child(event(entity__info={"entropy": {"blocks": blocks}})).body
 

@@ -30,7 +30,6 @@ from pipeline.web.server import serve
 
 PREFIX = "test01"
 SOURCED = f"azul.{PREFIX}.testing.binary.sourced"
-SCANNED = f"azul.{PREFIX}.scan.binary.sourced"
 
 
 def sha256(data: bytes) -> str:
@@ -46,6 +45,16 @@ class Site:
     folder: Path
     parts: Parts
     client: aiohttp.ClientSession
+
+    @property
+    def prefix(self) -> str:
+        """The topic prefix of this installation."""
+        return self.parts.settings.events.prefix
+
+    async def sourced(self) -> list[Record]:
+        """Return the records of every sourced event."""
+        topics = [f"azul.{self.prefix}.{name}.binary.sourced" for name in ("testing", "scan")]
+        return [record for topic in topics for record in await self.records(topic)]
 
     async def json(self, path: str, *, status: int = 200, method: str = "GET", **how: Any) -> Any:
         """Request a path, check the status, and return the JSON of the answer."""
@@ -88,7 +97,7 @@ class Site:
 
     async def index_events(self) -> None:
         """Put the documents of every sourced event, as agent `index` would."""
-        for record in [*await self.records(SOURCED), *await self.records(SCANNED)]:
+        for record in await self.sourced():
             event = decode_stored(model_of_topic(record.topic), record.value)
             assert event is not None
             refused = await self.parts.index.put(
@@ -101,7 +110,7 @@ class Site:
         """Archive every sourced event, as agent `archive` would."""
         parts = self.parts
         writer = ArchiveWriter(parts.objects, parts.database, clock=parts.clock, media_types=_json)
-        outcomes = await writer.store([Message.of(record) for record in await self.records(SOURCED)])
+        outcomes = await writer.store([Message.of(record) for record in await self.sourced()])
         assert all(outcome.stored for outcome in outcomes)
 
     async def stored_keys(self) -> list[str]:
@@ -111,18 +120,18 @@ class Site:
     async def make_tables(self) -> None:
         """Create the changelogs of the tables, as agent `track` would."""
         compact = {"cleanup.policy": "compact"}
-        specs = [TopicSpec(changelog_topic(PREFIX, table), 1, 1, compact) for table in TABLES]
+        specs = [TopicSpec(changelog_topic(self.prefix, table), 1, 1, compact) for table in TABLES]
         await self.parts.log.create_topics(specs)
 
     async def put_tasks(self, tasks: Iterable[Task]) -> None:
         """Write tasks to the table, as agent `track` would."""
-        topic = changelog_topic(PREFIX, IN_FLIGHT)
+        topic = changelog_topic(self.prefix, IN_FLIGHT)
         rows = [(task.dequeued.encode(), msgspec.json.encode(task)) for task in tasks]
         await self.parts.log.append([NewRecord(topic, key, value) for key, value in rows])
 
     async def forget_task(self, task: Task) -> None:
         """Remove a task from the table, as agent `track` would."""
-        topic = changelog_topic(PREFIX, IN_FLIGHT)
+        topic = changelog_topic(self.prefix, IN_FLIGHT)
         await self.parts.log.append([NewRecord(topic, task.dequeued.encode(), None)])
 
     async def park(self, record: Record, reason: str) -> ParkedEntry:
@@ -143,7 +152,7 @@ class Site:
             size_bytes=len(record.value or b""),
             parked_at=self.parts.clock.unix() + record.offset,
         )
-        row = NewRecord(changelog_topic(PREFIX, PARKED), name.encode(), entry.encode())
+        row = NewRecord(changelog_topic(self.prefix, PARKED), name.encode(), entry.encode())
         await self.parts.log.append([row])
         return entry
 

@@ -118,3 +118,13 @@ async def test_records_that_hold_anything_are_read_without_harm(site: Site) -> N
     line = await site.json(f"/api/where/{needle.decode()}")
     assert len(line["records"]) == len(values)
     assert line["records"][-1]["what"] == "removed"
+
+
+async def test_a_part_that_is_down_is_said_and_the_others_are_asked(site: Site) -> None:
+    answer = await site.submit(DATA)
+    await site.parts.index.close()
+    line = await site.json(f"/api/where/{answer['sha256']}")
+    assert len(line["records"]) == 1
+    assert any("index" in remark for remark in line["remarks"])
+    problem = await site.json(f"/api/where/{'0' * 64}", status=503)
+    assert "not everything" in problem["why"]

@@ -122,7 +122,7 @@ def _rewrite(disk: Disk, partition: Partition, group: Sequence[Segment], keep: _
     size_bytes = newest_ms = 0
     try:
         for encoded, newest in _frames(group, keep):
-            disk.write(descriptor, encoded, size_bytes)
+            disk.write(descriptor, [encoded], size_bytes)
             size_bytes += len(encoded)
             newest_ms = max(newest_ms, newest)
         disk.sync(descriptor)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import HeadraceError, StorageFull, Unavailable
 
+_PIECES_MAX = 1024
+"""Pieces one system call takes, the limit of Linux."""
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -29,30 +32,34 @@ class Disk:
         """Close a file."""
         os.close(descriptor)
 
-    def write(self, descriptor: int, data: bytes, position: int) -> None:
-        """Write all of `data` at `position`, kept only after `sync`."""
-        self._write_all(descriptor, data, position, 0)
+    def write(self, descriptor: int, pieces: Sequence[bytes], position: int) -> None:
+        """Write all pieces one after another from `position` on, kept only after `sync`."""
+        self._write_all(descriptor, pieces, position, 0)
 
-    def write_synced(self, descriptor: int, data: bytes, position: int) -> None:
-        """Write all of `data` at `position` and return when it is kept.
+    def write_synced(self, descriptor: int, pieces: Sequence[bytes], position: int) -> None:
+        """Write all pieces one after another from `position` on and return when they are kept.
 
-        One system call instead of two: the writing thread gives up the interpreter once, not twice,
-        which is what a busy event loop makes it wait for.
+        Mostly one system call instead of two: the writing thread gives up the interpreter once, not
+        twice, which is what a busy event loop makes it wait for.
         """
         try:
-            self._write_all(descriptor, data, position, os.RWF_DSYNC)
+            self._write_all(descriptor, pieces, position, os.RWF_DSYNC)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            self._write_all(descriptor, data, position, 0)
+            self._write_all(descriptor, pieces, position, 0)
             os.fdatasync(descriptor)
 
-    def _write_all(self, descriptor: int, data: bytes, position: int, flags: int) -> None:
-        rest = memoryview(data)
-        while rest:
-            written = os.pwritev(descriptor, [rest], position, flags)
-            rest = rest[written:]
-            position += written
+    def _write_all(self, descriptor: int, pieces: Sequence[bytes], position: int, flags: int) -> None:
+        for first in range(0, len(pieces), _PIECES_MAX):
+            rest: list[bytes | memoryview] = list(pieces[first : first + _PIECES_MAX])
+            while rest:
+                written = os.pwritev(descriptor, rest, position, flags)
+                position += written
+                while rest and written >= len(rest[0]):
+                    written -= len(rest.pop(0))
+                if written:
+                    rest[0] = memoryview(rest[0])[written:]
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         """Cut a file, kept only after `sync`."""
@@ -91,7 +98,7 @@ class Disk:
         fresh = path.with_name(path.name + ".new")
         descriptor = self.open(fresh, create=True)
         try:
-            self.write(descriptor, data, 0)
+            self.write(descriptor, [data], 0)
             self.sync(descriptor)
         finally:
             self.close(descriptor)

@@ -131,15 +131,13 @@ class Engine:
         found = partition.read_memory(offset, max_records, max_bytes)
         if found is not None:
             return found
-        ready = self.leftovers.take(place, max(offset, partition.bounds().start))
-        if ready is None:
-            ready = await self._in_thread(partition.read_disk, offset, max(max_bytes, 1))
-        records = ready.records
-        if len(records) <= max_records:
-            return ready
-        rest = records[max_records:]
-        self.leftovers.put(place, Fetched(rest, ready.next))
-        return Fetched(records[:max_records], rest[0].offset)
+        offset = max(offset, partition.bounds().start)
+        kept = self.leftovers.take(place, offset, max_records)
+        if kept is not None:
+            return kept
+        wanted_bytes = min(max_bytes, limits.LOG_READ_AHEAD_BYTES)
+        read = await self._in_thread(partition.read_disk, offset, wanted_bytes)
+        return self.leftovers.split(place, read, max_records)
 
     async def wait(self, positions: Mapping[TopicPartition, int], timeout_seconds: float) -> bool:
         """Wait until one of the partitions has a record at or after its position; False on time-out.

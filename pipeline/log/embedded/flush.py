@@ -84,7 +84,7 @@ def _write(disk: Disk, descriptor: int, segment: Segment, batches: list[Batch]) 
             points.append((batch.base, place))
             last_point = place
         place += len(batch.encoded)
-    disk.write(descriptor, b"".join(batch.encoded for batch in batches), state.size_bytes)
+    disk.write(descriptor, [batch.encoded for batch in batches], state.size_bytes)
     disk.sync(descriptor)
     newest_ms = max(state.newest_ms, *(batch.newest_ms for batch in batches))
     state = msgspec.structs.replace(state, next=batches[-1].next, size_bytes=place, newest_ms=newest_ms)

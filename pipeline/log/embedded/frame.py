@@ -89,7 +89,9 @@ class Rows:
 
 def build(base: int, rows: Sequence[Rows]) -> bytes:
     """Return the frame of consecutive offsets that holds `rows` one after another."""
-    body = b"".join([each.table for each in rows] + [part for each in rows for part in each.parts])
+    body: list[bytes | bytearray] = [each.table for each in rows]
+    for each in rows:
+        body += each.parts
     count = sum(each.count for each in rows)
     return _seal(base, count, count, max(each.newest_ms for each in rows), body)
 
@@ -104,13 +106,16 @@ def build_sparse(records: Sequence[Record], base: int, following: int) -> bytes:
         rows.add(record.key, record.value, record.headers, record.timestamp_ms)
     span, count = following - base, len(records)
     gaps = b"" if count == span else struct.pack(f"<{count}I", *(r.offset - base for r in records))
-    body = b"".join([gaps, rows.table, *rows.parts])
-    return _seal(base, span, count, rows.newest_ms, body)
+    return _seal(base, span, count, rows.newest_ms, [gaps, rows.table, *rows.parts])
 
 
-def _seal(base: int, span: int, count: int, newest_ms: int, body: bytes) -> bytes:
-    crc = zlib.crc32(_GUARDED.pack(len(body), base, span, count, newest_ms), zlib.crc32(body))
-    return HEADER.pack(len(body), crc, base, span, count, newest_ms) + body
+def _seal(base: int, span: int, count: int, newest_ms: int, body: Sequence[bytes | bytearray]) -> bytes:
+    length = sum(map(len, body))
+    crc = 0
+    for piece in body:
+        crc = zlib.crc32(piece, crc)
+    crc = zlib.crc32(_GUARDED.pack(length, base, span, count, newest_ms), crc)
+    return b"".join([HEADER.pack(length, crc, base, span, count, newest_ms), *body])
 
 
 def read_header(buffer: Buffer, position: int) -> FrameHeader | None:

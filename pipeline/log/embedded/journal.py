@@ -48,11 +48,11 @@ class Entry(NamedTuple):
     body: bytes
 
 
-def records_entry(topic: str, partition: int, frame: bytes) -> bytes:
-    """Return the entry that adds `frame` to a partition."""
+def records_entry(topic: str, partition: int, frame: bytes) -> tuple[bytes, bytes]:
+    """Return the entry that adds `frame` to a partition, in two pieces so that the frame is not copied."""
     name = topic.encode()
     place = _RECORDS_PLACE.pack(partition, len(name)) + name
-    return _ENTRY.pack(KIND_RECORDS, len(place) + len(frame)) + place + frame
+    return _ENTRY.pack(KIND_RECORDS, len(place) + len(frame)) + place, frame
 
 
 def split_records(body: bytes) -> tuple[str, int, bytes]:
@@ -97,7 +97,7 @@ class Journal:
         self._descriptor = disk.open(self.path, create=True)
         try:
             # A crash before the folder is synced leaves no journal, or one without groups: both are empty.
-            disk.write_synced(self._descriptor, head, 0)
+            disk.write_synced(self._descriptor, [head], 0)
             disk.sync_folder(folder)
         except OSError:
             disk.close(self._descriptor)
@@ -105,20 +105,19 @@ class Journal:
         self.size_bytes = len(head)
         self._torn = False
 
-    def append(self, entries: Sequence[bytes]) -> None:
-        """Write one group and return when it is kept.
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """Write one group, whose entries are the pieces put together, and return when it is kept.
 
         Raises:
             OSError: It is not kept. What was written of it is cut off before the next group is taken.
         """
         self.repair()
-        body = b"".join(entries)
-        group = _seal(body, self._secret, self.sequence)
+        head = _group_head(pieces, self._secret, self.sequence)
         self._torn = True
         # A crash from here on leaves the group torn, or whole without anybody having been told.
-        self._disk.write_synced(self._descriptor, group, self.size_bytes)
+        self._disk.write_synced(self._descriptor, [head, *pieces], self.size_bytes)
         self._torn = False
-        self.size_bytes += len(group)
+        self.size_bytes += len(head) + sum(map(len, pieces))
         self.sequence += 1
 
     def repair(self) -> None:
@@ -140,10 +139,12 @@ class Journal:
             self._disk.close(self._descriptor)
 
 
-def _seal(body: bytes, secret: int, sequence: int) -> bytes:
-    bare = _GROUP.pack(_GROUP_MAGIC, len(body), 0, secret, sequence)
-    crc = zlib.crc32(body, zlib.crc32(bare))
-    return _GROUP.pack(_GROUP_MAGIC, len(body), crc, secret, sequence) + body
+def _group_head(pieces: Sequence[bytes], secret: int, sequence: int) -> bytes:
+    length = sum(map(len, pieces))
+    crc = zlib.crc32(_GROUP.pack(_GROUP_MAGIC, length, 0, secret, sequence))
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return _GROUP.pack(_GROUP_MAGIC, length, crc, secret, sequence)
 
 
 class JournalReader:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from pipeline.log.embedded.partition import Fetched
-from pipeline.log.port import TopicPartition
+from pipeline.log.port import Record, TopicPartition
 from pipeline.log.record_size import record_size_bytes
+
+
+class _Kept(NamedTuple):
+    """What one read from disk gave; the records before `start` were handed out already."""
+
+    records: list[Record]
+    start: int
+    next: int
+    size_bytes: int
 
 
 class Leftovers:
@@ -15,28 +25,36 @@ class Leftovers:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[TopicPartition, int], tuple[Fetched, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[TopicPartition, int], _Kept] = OrderedDict()
         self._size_bytes = 0
         self._lock = threading.Lock()
 
-    def put(self, place: TopicPartition, rest: Fetched) -> None:
-        """Keep records, at least one, for a read at the offset of the first."""
-        size_bytes = sum(record_size_bytes(record) for record in rest.records)
+    def split(self, place: TopicPartition, found: Fetched, max_records: int) -> Fetched:
+        """Return the first records of `found` and keep the rest for a read that goes on after them."""
+        if len(found.records) <= max_records:
+            return found
+        size_bytes = sum(map(record_size_bytes, found.records))
         with self._lock:
-            self._drop((place, rest.records[0].offset))
-            self._kept[place, rest.records[0].offset] = (rest, size_bytes)
-            self._size_bytes += size_bytes
-            while self._size_bytes > self._max_bytes:
-                self._drop(next(iter(self._kept)))
+            return self._hand_out(place, _Kept(found.records, 0, found.next, size_bytes), max_records)
 
-    def take(self, place: TopicPartition, offset: int) -> Fetched | None:
-        """Return and forget what is kept for a read at `offset`."""
+    def take(self, place: TopicPartition, offset: int, max_records: int) -> Fetched | None:
+        """Return what is kept for a read at `offset`; None when nothing is."""
         with self._lock:
-            kept = self._kept.get((place, offset))
-            self._drop((place, offset))
-            return kept[0] if kept else None
+            kept = self._kept.pop((place, offset), None)
+            if kept is None:
+                return None
+            self._size_bytes -= kept.size_bytes
+            return self._hand_out(place, kept, max_records)
 
-    def _drop(self, key: tuple[TopicPartition, int]) -> None:
-        kept = self._kept.pop(key, None)
-        if kept:
-            self._size_bytes -= kept[1]
+    def _hand_out(self, place: TopicPartition, kept: _Kept, max_records: int) -> Fetched:
+        end = kept.start + max_records
+        records = kept.records[kept.start : end]
+        if end >= len(kept.records):
+            return Fetched(records, kept.next)
+        following = kept.records[end].offset
+        replaced = self._kept.pop((place, following), None)
+        self._size_bytes += kept.size_bytes - (replaced.size_bytes if replaced else 0)
+        self._kept[place, following] = kept._replace(start=end)
+        while self._size_bytes > self._max_bytes:
+            self._size_bytes -= self._kept.popitem(last=False)[1].size_bytes
+        return Fetched(records, following)

@@ -123,12 +123,10 @@ class Writer:
         if self._journal.size_bytes >= limits.LOG_JOURNAL_BYTES:
             self._journal = self._next_journal(self._journal)
         batches = _batches(requests)
-        entries = [entry for request in requests for entry in request.entries()]
-        entries += [
-            journal.records_entry(partition.place.topic, partition.place.partition, batch.encoded)
-            for partition, batch in batches
-        ]
-        self._journal.append(entries)
+        pieces = [entry for request in requests for entry in request.entries()]
+        for partition, batch in batches:
+            pieces += journal.records_entry(*partition.place, batch.encoded)
+        self._journal.append(pieces)
         # From here on it is durable. Shown only now, so nobody reads what a crash could take back.
         for partition, batch in batches:
             self._tail.adopt(partition, batch)

@@ -60,9 +60,9 @@ class App(faust.App):
         count = self.consumer.topic_partitions
         sources = {topic: count(topic) or 0 for topic in self.topics.acking_topics}
         for table in self.tables.values():
-            have = count(table.changelog_topic_name) or 0
+            have = count(table.changelog_topic_name)
             for topic, needed in sources.items():
-                if have < needed:
+                if have is not None and have < needed:
                     raise SettingError(
                         f"start table {table.name} of group {self.conf.id}",
                         f"topic {table.changelog_topic_name} has {have} partitions, {topic} has {needed}",
@@ -133,7 +133,8 @@ def create_app(
         partitions: Partitions of the source topics, so that changelogs get as many.
         replicas: Replicas of changelogs (Kafka).
         connection: How to reach Kafka; needed for TLS and SASL.
-        web_port: Serve Faust's statistics pages there, on the loopback address; None for no pages.
+        web_port: Serve Faust's pages (``/``, ``/assignment/``, ``/performance/``, ``/router/``) there, on
+            the loopback address; None for no pages.
         settings: Any other setting of Faust; wins over the ones made here.
     """
     embedded = URL(broker.split(";", maxsplit=1)[0]).scheme == EMBEDDED_SCHEME
@@ -146,6 +147,10 @@ def create_app(
         "topic_partitions": partitions,
         "topic_replication_factor": replicas,
         "web_enabled": web_port is not None,
+        "web_stats_enabled": True,
+        "web_metrics_enabled": True,
+        # Serves the rows themselves to whoever asks.
+        "web_tables_enabled": False,
         "web_bind": "127.0.0.1",
         "web_host": "127.0.0.1",
         "web_port": web_port or limits.FAUST_WEB_PORT,

@@ -287,6 +287,14 @@ class LeanConsumer(FaustConsumer):
             async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
                 await super().on_stop()
 
+    async def maybe_wait_for_commit_to_finish(self) -> bool:
+        """Wait for a commit under way; unlike Faust's, this one can be cancelled."""
+        under_way = self._commit_fut
+        if under_way is None:
+            return False
+        await asyncio.wait([under_way])
+        return not under_way.cancelled()
+
     async def _commit_offsets(self, offsets: Mapping[Any, int], start_new_transaction: bool = True) -> bool:
         """Commit after everything sent before is durable; an offset counts only when the log took it."""
         if self.in_transaction:

@@ -17,12 +17,19 @@ from pipeline.log.transport.batch import Batch
 from pipeline.log.transport.progress import Progress, Track
 
 
+class _Piece(NamedTuple):
+    """Some records of one partition, in the list they came in, and the bytes of their values."""
+
+    records: list[Record]
+    size_bytes: int
+
+
 class _Pile(NamedTuple):
-    """Records of one partition that wait, in the lists they came in."""
+    """Records of one partition that wait."""
 
     progress: Progress
     track: Track
-    lists: deque[list[Record]]
+    pieces: deque[_Piece]
 
 
 class Statistics(NamedTuple):
@@ -41,7 +48,7 @@ class Intake:
 
     Args:
         limit_records: Full at this many records.
-        limit_bytes: Full at this many bytes of keys and values.
+        limit_bytes: Full at this many bytes of values.
         on_room: Called when a full intake is half empty again.
     """
 
@@ -50,6 +57,7 @@ class Intake:
         self._limit_bytes = limit_bytes
         self._on_room = on_room
         self._piles: dict[TopicPartition, _Pile] = {}
+        self._readings: dict[TopicPartition, Progress] = {}
         self._open: dict[int, Batch] = {}
         self._again: deque[Batch] = deque()
         self._getters: deque[asyncio.Future[None]] = deque()
@@ -73,15 +81,16 @@ class Intake:
     def put(self, records: list[Record], progress: Progress, track: Track) -> None:
         """Add the next records of one partition, at least one."""
         tp = TopicPartition(records[0].topic, records[0].partition)
+        if self._readings.get(tp) is not progress:
+            self._readings[tp] = progress
+            self._drop_stale()
         pile = self._piles.get(tp)
-        if pile is not None and pile.progress is not progress:
-            self._forget(self._piles.pop(tp))
-            pile = None
         if pile is None:
             pile = self._piles[tp] = _Pile(progress, track, deque())
-        pile.lists.append(records)
+        piece = _Piece(records, _size_bytes(records))
+        pile.pieces.append(piece)
         self._records += len(records)
-        self._bytes += _size_bytes(records)
+        self._bytes += piece.size_bytes
         self._wake()
 
     async def take(self, max_records: int, owner: object) -> Batch:
@@ -131,25 +140,31 @@ class Intake:
             if pile.progress.closed:
                 self._forget(pile)
                 continue
-            records = _take_from(pile.lists, max_records)
-            if pile.lists:
+            taken = _take_from(pile.pieces, max_records)
+            if pile.pieces:
                 self._piles[tp] = pile  # at the end: partitions take turns
-            self._leave(records)
+            self._leave(taken)
             return Batch(
-                records, progress=pile.progress, track=pile.track, owner=owner, done=self._finished
+                taken.records, progress=pile.progress, track=pile.track, owner=owner, done=self._finished
             )
         return None
+
+    def _drop_stale(self) -> None:
+        """Let go of what belongs to readings that ended; its agents may never acknowledge it."""
+        for tp in [tp for tp, pile in self._piles.items() if pile.progress.closed]:
+            self._forget(self._piles.pop(tp))
+        self._open = {key: batch for key, batch in self._open.items() if batch.current}
 
     def _finished(self, batch: Batch) -> None:
         self._open.pop(id(batch), None)
 
     def _forget(self, pile: _Pile) -> None:
-        for records in pile.lists:
-            self._leave(records)
+        for piece in pile.pieces:
+            self._leave(piece)
 
-    def _leave(self, records: list[Record]) -> None:
-        self._records -= len(records)
-        self._bytes -= _size_bytes(records)
+    def _leave(self, piece: _Piece) -> None:
+        self._records -= len(piece.records)
+        self._bytes -= piece.size_bytes
         half = self._records * 2 <= self._limit_records and self._bytes * 2 <= self._limit_bytes
         if self._was_full and half:
             self._was_full = False
@@ -185,19 +200,23 @@ class Intake:
         """Keep everything: stale records are known by their closed progress."""
 
 
-def _take_from(lists: deque[list[Record]], max_records: int) -> list[Record]:
-    """Remove up to `max_records` records from the front, cutting a list where it must."""
-    first = lists.popleft()
-    if len(first) > max_records:
-        lists.appendleft(first[max_records:])
-        return first[:max_records]
-    if not lists or len(first) + len(lists[0]) > max_records:
+def _take_from(pieces: deque[_Piece], max_records: int) -> _Piece:
+    """Remove up to `max_records` records from the front, cutting a piece where it must."""
+    first = pieces.popleft()
+    if len(first.records) > max_records:
+        cut = first.records[:max_records]
+        size_bytes = _size_bytes(cut)
+        pieces.appendleft(_Piece(first.records[max_records:], first.size_bytes - size_bytes))
+        return _Piece(cut, size_bytes)
+    if not pieces or len(first.records) + len(pieces[0].records) > max_records:
         return first
-    taken = list(first)
-    while lists and len(taken) + len(lists[0]) <= max_records:
-        taken.extend(lists.popleft())
-    return taken
+    records, size_bytes = list(first.records), first.size_bytes
+    while pieces and len(records) + len(pieces[0].records) <= max_records:
+        piece = pieces.popleft()
+        records.extend(piece.records)
+        size_bytes += piece.size_bytes
+    return _Piece(records, size_bytes)
 
 
 def _size_bytes(records: list[Record]) -> int:
-    return sum(len(record.value or b"") + len(record.key or b"") for record in records)
+    return sum([len(record.value) for record in records if record.value])

@@ -5,12 +5,15 @@ Session and rebalance timeouts, TLS and SASL are Faust's settings (`app.create_a
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import TopicPartition as KafkaPartition
 from faust.transport.drivers import aiokafka as driver
 
+from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
 from pipeline.log.port import NewRecord, Placed, Record
@@ -20,8 +23,21 @@ from pipeline.log.transport.drain import LeanConsumer
 from pipeline.log.transport.producer import CollectingProducer
 
 
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread around aiokafka, which must not outlive a stop because a broker is silent."""
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and close; when that takes too long the brokers find out by themselves."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
+                await super().on_thread_stop()
+
+
 class Consumer(LeanConsumer, driver.Consumer):
     """Faust's Kafka consumer, lean."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def to_records(self, records: Sequence[Any]) -> list[Record]:
         """Turn what aiokafka read into ours."""
@@ -61,10 +77,14 @@ class Producer(CollectingProducer, driver.Producer):
             self._log_opened = True
         return await self._log.append(records)
 
-    async def on_shutdown(self) -> None:
-        """End the connection."""
-        await super().on_shutdown()
-        await self._log.close()
+    async def on_stop(self) -> None:
+        """End the connections; a silent broker does not hold up the stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * limits.STOP_FLUSH_SECONDS):
+                await super().on_stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
+                await self._log.close()
 
 
 class Transport(driver.Transport):

@@ -29,6 +29,7 @@ class Table(FaustTable):
         config = {"max.message.bytes": str(limits.KAFKA_MESSAGE_MAX_BYTES)}
         defaults = {"key_type": bytes, "value_type": bytes, "extra_topic_configs": config}
         super().__init__(app, **{**defaults, **kwargs})
+        self._places: dict[int, Any] = {}
 
     def put(self, key: bytes, value: bytes, *, partition: int) -> None:
         """Set a row.
@@ -88,14 +89,16 @@ class Table(FaustTable):
         return int(partition)
 
     def _collect(self, key: bytes, value: bytes | None, partition: int) -> None:
-        place = TP(self.changelog_topic_name, partition)
+        place = self._places.get(partition)
+        if place is None:
+            place = self._places[partition] = TP(self.changelog_topic_name, partition)
         if self.app.rebalancing or not self.app.assignor.is_active(place):
             raise Conflict(
                 f"write to table {self.name}",
                 f"partition {partition} is not this process's at the moment",
                 "leave it to the process that has it",
             )
-        record = NewRecord(self.changelog_topic_name, key, value, partition=partition)
+        record = NewRecord(place.topic, key, value, partition=partition)
         self.app.producer.collect(record, self._confirm)
 
     def _confirm(self, place: Placed) -> None:

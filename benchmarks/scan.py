@@ -1,0 +1,133 @@
+"""Files a second through the whole pipeline, beside the bare calls of identification in two processes.
+
+    python -m benchmarks.scan [--files N] [--folder FOLDER]
+
+*scan*: `headrace scan` over mixed files of this machine (or those of a folder), from the start of the command to
+its end, everything durable: objects, events, documents, archive. *enrich*: the agent alone over files of
+64 KiB whose events wait on the embedded log. The reference of both is `benchmarks.identify`: the same hash,
+libmagic and YARA calls, one after the other, in two processes that do nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from agents.run import running
+from benchmarks.identify import BareProcesses, Rate, make_files
+from pipeline.app import make_parts, open_parts
+from pipeline.events.records import record_of
+from pipeline.objects.hashing import hash_bytes
+from pipeline.objects.keys import stream_key
+from pipeline.settings import load
+from pipeline.submission import sourced_event
+
+SOURCE = "testing"
+ROUNDS = 3
+
+
+def mixed_files(count: int) -> list[Path]:
+    """Choose files of many kinds: programs, libraries, sources, texts, pictures; the same ones each time."""
+    folders = [
+        Path(sys.executable).resolve().parent.parent,
+        Path("/usr/bin"),
+        Path("/usr/share"),
+        Path("/usr/lib"),
+    ]
+    found = [
+        path
+        for folder in folders
+        for path in itertools.islice(sorted(folder.rglob("*")), 40_000)
+        if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
+    ]
+    return random.Random(1).sample(found, min(count, len(found)))
+
+
+def scan_seconds(paths: Sequence[Path]) -> float:
+    """Time one `headrace scan` over the files into an empty data folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(Path(sys.executable).with_name("headrace")), "scan", "--json", "--data", folder]
+        started = time.perf_counter()
+        done = subprocess.run([*command, *map(str, paths)], capture_output=True, check=True)
+        seconds = time.perf_counter() - started
+    assert len(done.stdout.splitlines()) == len(paths)
+    return seconds
+
+
+async def enrich_seconds(paths: Sequence[Path]) -> float:
+    """Time the enrich agent over events that wait for it, from its first record to its last."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = {"data": folder, "worker": {"agents": ["enrich"]}}
+        settings = load(overrides, environment={"XDG_CONFIG_HOME": folder}).settings
+        async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
+            records = []
+            for path in paths:
+                data = await asyncio.to_thread(path.read_bytes)
+                digest = hash_bytes(data)
+                await parts.objects.put(stream_key(SOURCE, "content", digest.sha256), data)
+                now = parts.clock.now()
+                event = sourced_event(digest, source_name=SOURCE, source_timestamp=now, now=now)
+                records.append(record_of(settings.events.prefix, event))
+            # One record first, so that the agent and its parser processes are up when the clock starts.
+            await parts.log.append(records[:1])
+            while await agents.backlog():
+                await asyncio.sleep(0.05)
+            started = time.perf_counter()
+            await parts.log.append(records[1:])
+            while await agents.backlog():
+                await asyncio.sleep(0.01)
+            return time.perf_counter() - started
+
+
+def measure(files: int, folder: Path | None) -> list[Rate]:
+    """Measure ours and the bare calls turn by turn; the best round of each counts."""
+    mixed = (
+        mixed_files(files)
+        if folder is None
+        else [p for p in sorted(folder.rglob("*")) if p.is_file()][:files]
+    )
+    rates = []
+    bare = BareProcesses(mixed)
+    pairs = [(scan_seconds(mixed), bare.round_seconds()) for _ in range(ROUNDS)]
+    bare.close()
+    rates.append(_rate(f"scan {len(mixed)} mixed files", len(mixed), pairs))
+    with tempfile.TemporaryDirectory() as temporary:
+        even = make_files(Path(temporary), 1000, 64 * 1024)
+        bare = BareProcesses(even)
+        pairs = [(uvloop.run(enrich_seconds(even)), bare.round_seconds()) for _ in range(ROUNDS)]
+        bare.close()
+    rates.append(_rate(f"enrich {len(even)} files of 64 KiB", len(even), pairs))
+    return rates
+
+
+def _rate(name: str, count: int, pairs: Sequence[tuple[float, float]]) -> Rate:
+    return Rate(name, count / min(ours for ours, _ in pairs), count / min(bare for _, bare in pairs))
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--folder", type=Path)
+    chosen = parser.parse_args()
+    for rate in measure(chosen.files, chosen.folder):
+        print(
+            f"{rate.name:<44} {rate.ours:>9.0f}/s   bare {rate.bare:>9.0f}/s   {rate.ours / rate.bare:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

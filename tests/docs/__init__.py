@@ -1,0 +1,1 @@
+"""The documents say everything there is, and nothing else."""
