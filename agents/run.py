@@ -59,6 +59,7 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
     """
     names = parts.settings.worker.agents
     stop = asyncio.Event()
+    failure: HeadraceError | None = None
     async with AsyncExitStack() as stack:
         attaches = await _attaches(parts, names, stack)
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -66,7 +67,12 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
         for position, name in enumerate(names):
             port = int(statistics.rpartition(":")[2]) + position if statistics else None
             group.create_task(_supervise(parts, name, attaches[name], stop, port))
-        yield Agents(parts, names)
+        try:
+            yield Agents(parts, names)
+        except HeadraceError as error:
+            failure = error  # the task group would wrap it
+    if failure is not None:
+        raise failure
 
 
 async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -> dict[str, Attach]:

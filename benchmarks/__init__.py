@@ -1,1 +1,1 @@
-"""How fast it is: one command, `python -m benchmarks`, a table with the ratio to a reference of the same run."""
+"""How fast it is: `python -m benchmarks` prints figures and their ratio to a reference of the same run."""

@@ -3,10 +3,10 @@
     python -m benchmarks.identify [--files N] [--size BYTES] [--folder FOLDER]
 
 Without a folder the files are cut from programs and libraries of this machine, `--size` bytes each; with
-one, they are the files in it. The reference is as many bare processes as the pool has: each reads its half of
-the files and makes, one after the other, the md5, sha1, sha256, sha512, ssdeep and TLSH, the two libmagic
-questions, the entropy and the YARA scan with the same rules. The file format, which has no such bare call, and
-everything around it is ours alone. Rounds of both alternate, the best of each counts.
+one, they are the files in it. The reference is as many bare processes as the pool has: each reads its share
+of the files and makes, one after the other, md5, sha1, sha256, sha512, ssdeep and TLSH, the two libmagic
+questions, the entropy and the YARA scan with the same rules. The file format has no such bare call: it
+and everything around it are ours alone. Rounds of both alternate, the best of each counts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+
+import uvloop
+
+from pipeline.identify.pool import ParserPool
 
 _ROUNDS = 5
 _PROCESSES = 2
@@ -105,6 +109,8 @@ class BareProcesses:
             self._processes.append(process)
 
     def round_seconds(self) -> float:
+        """Let all do their share once and return how long the slowest took."""
+        """Time one round over all files."""
         started = time.perf_counter()
         for pipe in self._pipes:
             pipe.send(True)
@@ -113,6 +119,7 @@ class BareProcesses:
         return time.perf_counter() - started
 
     def close(self) -> None:
+        """End the processes."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.send(False)
             process.join()
@@ -120,37 +127,33 @@ class BareProcesses:
 
 async def measure(name: str, paths: Sequence[Path]) -> Rate:
     """Measure the pool and the bare processes turn by turn."""
-    from pipeline.identify.pool import ParserPool
-
     bare = BareProcesses(paths)
     best = [float("inf"), float("inf")]
     async with ParserPool(processes=_PROCESSES) as pool:
         await pool.reload_rules()
-        await _round(pool.identify, pool.window, paths)
+        await _round(pool, paths)
         for _ in range(_ROUNDS):
             started = time.perf_counter()
-            await _round(pool.identify, pool.window, paths)
+            await _round(pool, paths)
             best[0] = min(best[0], time.perf_counter() - started)
             best[1] = min(best[1], bare.round_seconds())
     bare.close()
     return Rate(name, len(paths) / best[0], len(paths) / best[1])
 
 
-async def _round(identify, window: int, paths: Sequence[Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def _round(pool: ParserPool, paths: Sequence[Path]) -> None:
     """Hand in files the way the enrich agent does: a window of them at a time."""
     todo = iter(paths)
 
     async def work() -> None:
         for path in todo:
-            await identify(path)
+            await pool.identify(path)
 
-    await asyncio.gather(*(work() for _ in range(window)))
+    await asyncio.gather(*(work() for _ in range(pool.window)))
 
 
 def run(*, files: int = 1000, size_bytes: int = 64 * 1024, folder: Path | None = None) -> list[Rate]:
     """Measure; returns the rows."""
-    import uvloop
-
     if folder is not None:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()][
             :files

@@ -2,10 +2,10 @@
 
     python -m benchmarks.scan [--files N] [--folder FOLDER]
 
-*scan*: `headrace scan` over mixed files of this machine (or those of a folder), from the start of the command to
-its end, everything durable: objects, events, documents, archive. *enrich*: the agent alone over files of
-64 KiB whose events wait on the embedded log. The reference of both is `benchmarks.identify`: the same hash,
-libmagic and YARA calls, one after the other, in two processes that do nothing else.
+*scan*: `headrace scan` over mixed files of this machine (or those of a folder), from the start of the
+command to its end, everything durable: objects, events, documents, archive. *enrich*: the agent alone over
+files of 64 KiB whose events wait on the embedded log. The reference of both is `benchmarks.identify`: the
+same hash, libmagic and YARA calls, one after the other, in two processes that do nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS = 3
 
 
 def mixed_files(count: int) -> list[Path]:
-    """Choose files of many kinds: programs, libraries, sources, texts, pictures; the same ones each time."""
+    """Choose files of many kinds: programs, libraries, sources, texts, pictures; always the same ones."""
     folders = [
         Path(sys.executable).resolve().parent.parent,
         Path("/usr/bin"),
@@ -81,11 +81,11 @@ async def enrich_seconds(paths: Sequence[Path]) -> float:
                 records.append(record_of(settings.events.prefix, event))
             # One record first, so that the agent and its parser processes are up when the clock starts.
             await parts.log.append(records[:1])
-            while await agents.backlog():
+            while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
                 await asyncio.sleep(0.05)
             started = time.perf_counter()
             await parts.log.append(records[1:])
-            while await agents.backlog():
+            while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
                 await asyncio.sleep(0.01)
             return time.perf_counter() - started
 

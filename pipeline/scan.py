@@ -8,11 +8,8 @@ it in the same process; results are read back from the log as they become durabl
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import itertools
-import os
-import stat
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ import msgspec
 
 from pipeline import limits
 from pipeline.app import Parts
+from pipeline.errors import BadInput, NotFound
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import BinaryEvent
 from pipeline.events.names import CONTENT, ENRICHED
@@ -29,18 +27,16 @@ from pipeline.identify.enrichment import AUTHOR, Finding, finding_of, finding_of
 from pipeline.index.documents import documents_of
 from pipeline.index.query import And, Query, Term
 from pipeline.log.port import Reader, Record, TopicPartition
-from pipeline.objects.hashing import Digest, Hasher, hash_bytes
 from pipeline.objects.keys import stream_key
+from pipeline.scan_files import File, files_below, read, shown
 from pipeline.submission import sourced_event
 
 SOURCE = "scan"
 PATH_REFERENCE = "path"
 FILES_AT_ONCE = 64
 """Files whose bytes may be on their way into the store at the same time."""
-SMALL_FILE_BYTES = limits.MIB
-"""Up to this size a file is read once and kept while it is hashed and stored."""
 FILES_OUTSTANDING = 4096
-"""Files sent and not answered yet."""
+"""Files announced and not answered yet."""
 RESULTS_AT_ONCE = 500
 NO_ANSWER = "no result; `headrace parked list` says why"
 POLL_SECONDS = 0.05
@@ -59,41 +55,11 @@ class Found(msgspec.Struct, frozen=True):
     """Why the file failed, or what the parser could not finish."""
 
 
-class _File(NamedTuple):
-    path: Path
-    shown: str
-    size_bytes: int
-    modified: dt.datetime
-    digest: Digest
-    data: bytes | None
-    """The bytes of a small file."""
+class _Key(NamedTuple):
+    """What an enriched event says of the file it is about."""
 
-
-def files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files named or below the folders named, each path once, in a steady order.
-
-    Symbolic links are followed when named themselves, not below a folder; what is no regular file is left
-    out below a folder.
-    """
-    seen: set[str] = set()
-    for path in paths:
-        for file in _walk(path):
-            absolute = str(file.absolute())
-            if absolute not in seen:
-                seen.add(absolute)
-                yield Path(absolute)
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            if stat.S_ISREG(file.lstat().st_mode):
-                yield file
+    path: str
+    sha256: str
 
 
 class Scan:
@@ -111,24 +77,32 @@ class Scan:
         self._parts = parts
         self._backlog = backlog
         self._report = report
-        self._waiting: dict[str, _File] = {}
-        self._room = asyncio.Semaphore(FILES_OUTSTANDING)
+        self._announced: dict[_Key, list[File]] = {}
+        """Files whose event is durable, or is just being written, and which have no answer yet."""
+        self._underway: set[_Key] = set()
+        """Those whose event is just being written."""
+        self._answered = asyncio.Event()
 
     async def run(self, paths: Sequence[Path]) -> None:
         """Send every file that is not known and report what is found out about each.
 
         Ends when every file has its answer and the agents have nothing left to do.
+
+        Raises:
+            Unavailable: A part does not answer. StorageFull: There is no room.
         """
         await self._settled()
+        await self._parts.index.refresh()
         reader = self._parts.log.reader(await self._ends())
+        sending = asyncio.create_task(self._send(paths))
         try:
-            async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send(paths))
-                await self._read_results(reader, sending)
+            await self._read_results(reader, sending)
+            await sending
         finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
             await reader.close()
-        for file in self._waiting.values():
-            self._report(Found(file.shown, "failed", problem=NO_ANSWER, size_bytes=file.size_bytes))
+        await self._settled()
 
     async def _settled(self) -> None:
         while await self._backlog():  # noqa: ASYNC110 - the offsets are in the log, for all workers
@@ -141,37 +115,54 @@ class Scan:
         return {partition: bound.end for partition, bound in bounds.items()}
 
     async def _read_results(self, reader: Reader, sending: asyncio.Task[None]) -> None:
-        """Report results until all files are sent, the agents are done, and nothing is left to read."""
+        """Report results until all files are sent and nothing is left to read."""
         while True:
-            done = sending.done() and not (self._waiting and await self._backlog())
-            records = await reader.read(max_records=RESULTS_AT_ONCE, wait_seconds=POLL_SECONDS)
-            for record in records:
-                self._answer(record)
-            if done and not records:
-                break
-        await self._settled()
+            sent = sending.done()
+            unanswered = [
+                file for key in self._announced.keys() - self._underway for file in self._announced[key]
+            ]
+            if await self._read(reader) or (unanswered and await self._backlog()):
+                continue
+            # The agents are done with these files; what they found out, if anything, can be read now.
+            ends = await self._ends()
+            while any(reader.positions()[place] < end for place, end in ends.items()):
+                await self._read(reader)
+            self._give_up(unanswered)
+            if sent:
+                return
+
+    async def _read(self, reader: Reader) -> bool:
+        records = await reader.read(max_records=RESULTS_AT_ONCE, wait_seconds=POLL_SECONDS)
+        for record in records:
+            self._answer(record)
+        return bool(records)
 
     def _answer(self, record: Record) -> None:
         event = decode_stored("binary", record.value)
-        file = self._waiting.pop(event.source.references.get(PATH_REFERENCE, ""), None) if event else None
-        if event is not None and file is not None:
-            found = finding_of(event.entity)
+        if event is None:
+            return
+        key = _Key(event.source.references.get(PATH_REFERENCE, ""), event.entity.sha256)
+        found = finding_of(event.entity)
+        for file in self._announced.pop(key, ()):
             self._report(Found(file.shown, "new", file.size_bytes, found, found.problem))
-            self._room.release()
+        self._answered.set()
+
+    def _give_up(self, files: Iterable[File]) -> None:
+        for file in files:
+            if self._announced.pop(_key(file), None) is not None:
+                self._report(Found(file.shown, "failed", file.size_bytes, problem=NO_ANSWER))
+        self._answered.set()
 
     async def _send(self, paths: Sequence[Path]) -> None:
         files = files_below(paths)
         while chunk := await asyncio.to_thread(lambda: list(itertools.islice(files, FILES_AT_ONCE))):
-            read = await asyncio.gather(*(asyncio.to_thread(_read, path) for path in chunk))
-            good = []
-            for path, file in zip(chunk, read, strict=True):
-                if isinstance(file, _File):
-                    good.append((file, self._event(file)))
-                else:
-                    self._report(Found(_shown(path), "failed", problem=file.strerror or str(file)))
-            await self._send_unknown(good)
+            found = await asyncio.gather(*(asyncio.to_thread(read, path) for path in chunk))
+            for file in found:
+                if not isinstance(file, File):
+                    self._report(Found(file.shown, "failed", problem=file.problem))
+            await self._send_unknown([(f, self._event(f)) for f in found if isinstance(f, File)])
 
-    async def _send_unknown(self, files: Sequence[tuple[_File, BinaryEvent]]) -> None:
+    async def _send_unknown(self, files: Sequence[tuple[File, BinaryEvent]]) -> None:
         """Store and announce the files the index does not know; answer the others from it."""
         ids = [self._document_id(event) for _, event in files]
         routes = {name: event.entity.sha256 for name, (_, event) in zip(ids, files, strict=True)}
@@ -180,18 +171,38 @@ class Scan:
             [file for name, (file, _) in zip(ids, files, strict=True) if name in known]
         )
         new = [each for name, each in zip(ids, files, strict=True) if name not in known]
-        for file, _ in new:
-            await self._room.acquire()
-            self._waiting[file.shown] = file
-        await asyncio.gather(*(self._store(file) for file, _ in new))
+        problems = await asyncio.gather(*(self._store(file) for file, _ in new))
+        # True from here: the objects are durable, and no event names them yet.
+        stored = []
+        for each, problem in zip(new, problems, strict=True):
+            if problem:
+                self._report(Found(each[0].shown, "failed", each[0].size_bytes, problem=problem))
+            else:
+                stored.append(each)
+        await self._announce(stored)
+
+    async def _announce(self, files: Sequence[tuple[File, BinaryEvent]]) -> None:
+        while len(self._announced) > FILES_OUTSTANDING:
+            self._answered.clear()
+            await self._answered.wait()
         prefix = self._parts.settings.events.prefix
-        await self._parts.log.append([record_of(prefix, event) for _, event in new])
+        records = [record_of(prefix, event) for _, event in files]
+        for file, _ in files:
+            self._announced.setdefault(_key(file), []).append(file)
+            self._underway.add(_key(file))
+        await self._parts.log.append(records)
+        self._underway.clear()
 
-    async def _store(self, file: _File) -> None:
+    async def _store(self, file: File) -> str:
+        """Store the bytes; return why they cannot be, which is no matter of the other files."""
         key = stream_key(SOURCE, CONTENT, file.digest.sha256)
-        await self._parts.objects.put(key, file.path if file.data is None else file.data)
+        try:
+            await self._parts.objects.put(key, file.source())
+        except (BadInput, NotFound) as error:
+            return error.why
+        return ""
 
-    async def _report_known(self, files: Sequence[_File]) -> None:
+    async def _report_known(self, files: Sequence[File]) -> None:
         if not files:
             return
         hashes = tuple({file.digest.sha256 for file in files})
@@ -213,7 +224,7 @@ class Scan:
         )
         return documents[-1].id
 
-    def _event(self, file: _File) -> BinaryEvent:
+    def _event(self, file: File) -> BinaryEvent:
         return sourced_event(
             file.digest,
             source_name=SOURCE,
@@ -224,26 +235,5 @@ class Scan:
         )
 
 
-def _read(path: Path) -> _File | OSError:
-    """Read what a file's event needs; an error is an answer, because the other files go on."""
-    try:
-        with path.open("rb") as handle:
-            about = os.fstat(handle.fileno())
-            data = handle.read(SMALL_FILE_BYTES + 1)
-            if len(data) <= SMALL_FILE_BYTES:
-                digest, whole = hash_bytes(data), data
-            else:
-                hasher = Hasher()
-                while data:
-                    hasher.feed(data)
-                    data = handle.read(SMALL_FILE_BYTES)
-                digest, whole = hasher.digest(), None
-    except OSError as error:
-        return error
-    modified = dt.datetime.fromtimestamp(int(about.st_mtime), dt.UTC)
-    return _File(path, _shown(path), digest.size_bytes, modified, digest, whole)
-
-
-def _shown(path: Path) -> str:
-    """Give a path as text; bytes that are no UTF-8 are escaped."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+def _key(file: File) -> _Key:
+    return _Key(file.shown, file.digest.sha256)

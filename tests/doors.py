@@ -100,7 +100,7 @@ class Door:
                 self.lost.set()
                 break
             if self.replaced[0]:
-                data = data.replace(*self.replaced)  # noqa: PLW2901 - the same data, as the client is to see it
+                data = data.replace(*self.replaced)
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError

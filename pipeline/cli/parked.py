@@ -71,7 +71,7 @@ def show(
 
 def replay(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of entries.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of entries.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every entry that is parked.")] = False,
     data: output.DataFolder = None,

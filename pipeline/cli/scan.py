@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -53,7 +54,7 @@ def scan(
 
     Example: headrace scan ~/Downloads
     """
-    missing = [path for path in paths if not path.exists()]
+    missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
         raise NotFound(f"scan {output.safe(str(missing[0]))}", "there is no such file or folder")
     settings = settings_of(context, data=str(data) if data else None)
@@ -143,7 +144,7 @@ class Live(Shown):
 
     def count(self, paths: list[Path]) -> None:
         """Give the progress bar its end."""
-        from pipeline.scan import files_below
+        from pipeline.scan_files import files_below
 
         self._progress.update(self._task, total=sum(1 for _ in files_below(paths)))
 

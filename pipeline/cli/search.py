@@ -25,7 +25,7 @@ def search(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="QUERY...", help="What to look for; none: everything."),
+        typer.Argument(metavar="QUERY", help="What to look for; none: everything."),
     ] = None,
     *,
     family: Annotated[str, typer.Option("--family", help="binary2, status or plugin.")] = "binary2",

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from pipeline import limits
 from pipeline.cli import output
 from pipeline.cli.client import Client, connection
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
-from pipeline.errors import BadInput, HeadraceError, NotFound
+from pipeline.errors import BadInput, HeadraceError, NotFound, Unavailable
 from pipeline.settings import Settings
 
 STDIN = "-"
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def submit(
     context: typer.Context,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, folders, or -: standard input.")
+        list[str], typer.Argument(metavar="PATH", help="Files, folders, or -: standard input.")
     ],
     *,
     source: Annotated[str, typer.Option("--source", help="Configured source they come from.")] = "testing",
@@ -77,18 +78,17 @@ async def _submit(
     files = await asyncio.to_thread(_files, paths)
     failed = 0
     async with connection(settings) as client:
-        with output.progress() as progress:
-            for file in files:
-                name = filename if filename is not None else _name(file)
-                try:
-                    answer = await _send(client, file, {**query, "filename": name}, progress)
-                except (BadInput, OSError) as error:
-                    if len(files) == 1:
-                        raise _told(file, error) from error
-                    output.note(f"headrace: {_told(file, error)}")
-                    failed += 1
-                    continue
-                _print(file, answer, as_json=as_json)
+        for file in files:
+            name = filename if filename is not None else _name(file)
+            try:
+                answer = await _send(client, file, {**query, "filename": name})
+            except (BadInput, OSError) as error:
+                if len(files) == 1:
+                    raise _told(file, error) from error
+                output.note(f"headrace: {_told(file, error)}")
+                failed += 1
+                continue
+            _print(file, answer, as_json=as_json)
         if client.is_local and failed < len(files):
             output.note("stored; no Headrace is running here, so `headrace up` will process it")
     return failed
@@ -122,14 +122,16 @@ def _told(file: str, error: HeadraceError | OSError) -> HeadraceError:
     return kind(f"read {output.safe(file)}", error.strerror or str(error))
 
 
-async def _send(client: Client, file: str, query: dict[str, str], progress: Progress) -> Any:
+async def _send(client: Client, file: str, query: dict[str, str]) -> Any:
     handle, size_bytes = await asyncio.to_thread(_open, file)
-    task = progress.add_task(output.safe(query["filename"] or "standard input"), total=size_bytes)
+    body = _Body(file, handle, size_bytes)
     try:
-        body = _chunks(handle, progress, task)
-        return await client.post("/api/objects", body, size_bytes=size_bytes, **query)
+        with output.progress() as progress:  # gone again before the result is printed
+            body.show(progress, output.safe(query["filename"] or "standard input"))
+            return await client.post("/api/objects", body, size_bytes=size_bytes, **query)
+    except Unavailable as error:
+        raise body.problem or error from error
     finally:
-        progress.remove_task(task)
         if file != STDIN:
             await asyncio.to_thread(handle.close)
 
@@ -138,13 +140,44 @@ def _open(file: str) -> tuple[BinaryIO, int | None]:
     if file == STDIN:
         return sys.stdin.buffer, None
     handle = Path(file).open("rb")  # noqa: SIM115 - closed by `_send`
-    return handle, os.fstat(handle.fileno()).st_size
+    # Devices, pipes and files of /proc have no size that means anything.
+    return handle, os.fstat(handle.fileno()).st_size or None
 
 
-async def _chunks(handle: BinaryIO, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(handle.read, limits.CHUNK_BYTES):
-        progress.advance(task, len(chunk))
-        yield chunk
+class _Body:
+    """The bytes of a file on their way, and what went wrong with it if anything did."""
+
+    def __init__(self, file: str, handle: BinaryIO, size_bytes: int | None) -> None:
+        self._file = file
+        self._handle = handle
+        self._size_bytes = size_bytes
+        self._advance: Callable[[int], None] = lambda _: None
+        self.problem: BadInput | None = None
+
+    def show(self, progress: Progress, name: str) -> None:
+        """Show how far it is."""
+        task = progress.add_task(name, total=self._size_bytes)
+        self._advance = partial(progress.advance, task)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the bytes. A file that changes its size meanwhile is no one file."""
+        sent_bytes = 0
+        try:
+            while chunk := await asyncio.to_thread(self._handle.read, limits.CHUNK_BYTES):
+                sent_bytes += len(chunk)
+                self._check(sent_bytes <= (self._size_bytes or sent_bytes))
+                self._advance(len(chunk))
+                yield chunk
+            self._check(sent_bytes == (self._size_bytes or sent_bytes))
+        except OSError as error:
+            self.problem = BadInput(f"read {output.safe(self._file)}", error.strerror or str(error))
+            raise
+
+    def _check(self, fits: bool) -> None:
+        if not fits:
+            why = "its size changed while it was read"
+            self.problem = BadInput(f"read {output.safe(self._file)}", why, "submit it when it is complete")
+            raise self.problem
 
 
 def _print(file: str, answer: Any, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
 
 _COLUMNS = ("id", "plugin", "version", "state", "tries", "taken", "heard", "due", "sha256")
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tasks, as listed.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks, as listed.")]
 
 
 def register(app: typer.Typer) -> None:

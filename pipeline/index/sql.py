@@ -12,12 +12,12 @@ from typing import Final
 
 import msgspec
 
-from pipeline.index.query import And, Condition, Exists, Not, Or, Prefix, Range, Sort, Term, Text
+from pipeline.index.query import And, Condition, Exists, Not, Or, Prefix, Range, Term, Text
 from pipeline.index.schema import Schema
 from pipeline.index.sql_values import SqlValue, sql_value
 
 FIELD: Final = "field = (SELECT number FROM fields WHERE name = ?)"
-_BOUNDS: Final = (("at_least", ">="), ("above", ">"), ("at_most", "<="), ("below", "<"))
+_BOUND_SIGNS: Final = (("at_least", ">="), ("above", ">"), ("at_most", "<="), ("below", "<"))
 _SURROGATES_FIRST: Final = 0xD800
 _SURROGATES_LAST: Final = 0xDFFF
 _CHARACTER_LAST: Final = 0x10FFFF
@@ -33,12 +33,37 @@ class Sql(msgspec.Struct, frozen=True):
 ALWAYS: Final = Sql("1")
 
 
-def where(condition: Condition, schema: Schema) -> Sql:
-    """Compile a checked condition, including that documents are of the family."""
-    inner = _condition(condition, schema)
+def where(condition: Condition, schema: Schema, *, probing: bool = False) -> Sql:
+    """Compile a checked condition about ``documents d``, including that they are of the family.
+
+    With `probing` the condition is asked of documents that come in an order of their own, few of which are
+    looked at: a term is looked up for each instead of fetching all that have it.
+    """
+    inner = _condition(condition, schema, probing=probing)
     # The plus keeps the planner from reading a whole family where a set of documents is named.
-    family = "+d.family" if _names_a_set(condition) else "d.family"
+    family = "+d.family" if _names_a_set(condition) and not probing else "d.family"
     return Sql(f"{family} = ? AND {inner.text}", (schema.family, *inner.parameters))
+
+
+def holders(condition: Condition, schema: Schema) -> Sql:
+    """Compile the numbers of the documents a checked condition holds for, each once.
+
+    Where the condition begins with a set of values, ``documents`` is not touched: a field is of one family.
+    """
+    match condition:
+        case Term() | Prefix() | Range() | Exists():
+            once = "" if isinstance(condition, Term) and len(condition.values) == 1 else "DISTINCT "
+            inner = _values(condition, schema)
+            return Sql(f"SELECT {once}doc FROM terms WHERE {inner.text}", inner.parameters)  # noqa: S608
+        case And(parts) if parts:
+            first, *rest = sorted(parts, key=_likely_size)
+            if isinstance(first, Term | Prefix | Range | Exists):
+                inner = holders(first, schema)
+                others = _joined(rest, " AND ", "1", schema)
+                text = f"SELECT d.doc FROM ({inner.text}) d WHERE {others.text}"  # noqa: S608
+                return Sql(text, inner.parameters + others.parameters)
+    inner = where(condition, schema)
+    return Sql(f"SELECT d.doc FROM documents d WHERE {inner.text}", inner.parameters)  # noqa: S608
 
 
 def _names_a_set(condition: Condition) -> bool:
@@ -53,73 +78,31 @@ def _names_a_set(condition: Condition) -> bool:
             return True
 
 
-def order(sorts: Sequence[Sort], schema: Schema) -> tuple[Sql, str, str]:
-    """Compile an order.
-
-    Returns the joins that fetch the values to sort by, the columns that hold them, and the ORDER BY list.
-    Many values of one field count by their smallest, or largest when descending.
-    """
-    joins, parameters, columns, terms = "", [], "", []
-    for at, sort in enumerate(sorts):
-        pick = "MAX" if sort.descending else "MIN"
-        chosen = f"SELECT doc, {pick}(value) AS value FROM terms WHERE {FIELD} GROUP BY doc"  # noqa: S608
-        joins += f" LEFT JOIN ({chosen}) s{at} ON s{at}.doc = d.doc"
-        parameters.append(field_name(schema, sort.field))
-        columns += f", s{at}.value"
-        terms.append(f"s{at}.value IS NULL, s{at}.value {way(sort)}")
-    return Sql(joins, tuple(parameters)), columns, ", ".join([*terms, "d.id"])
-
-
-def beyond(sorts: Sequence[Sort], mark: Sequence[SqlValue | None]) -> Sql:
-    """Compile what lies behind a document with these sort values, the last of them its id."""
-    text, parameters = "d.id > ?", [mark[-1]]
-    for at in range(len(sorts) - 1, -1, -1):
-        column, value = f"s{at}.value", mark[at]
-        if value is None:
-            text = f"({column} IS NULL AND {text})"
-            continue
-        sign = "<" if sorts[at].descending else ">"
-        text = f"({column} {sign} ? OR {column} IS NULL OR ({column} = ? AND {text}))"
-        parameters = [value, value, *parameters]
-    return Sql(text, tuple(parameters))
-
-
-def further(sort: Sort, mark: Sequence[SqlValue | None]) -> Sql:
-    """Compile what lies behind a document on a walk over ``terms t``; it has a value of the field."""
-    sign = "<" if sort.descending else ">"
-    value, last = mark
-    # The first bound is where the walk begins, the second passes over those of the same value.
-    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id > ?)", (value, value, last))
-
-
-def way(sort: Sort) -> str:
-    """Return the direction of an order."""
-    return "DESC" if sort.descending else "ASC"
-
-
 def field_name(schema: Schema, path: str) -> str:
     """Return the name of a field in the table ``fields``."""
     return f"{schema.family}.{path}"
 
 
-def _condition(condition: Condition, schema: Schema) -> Sql:
+def _condition(condition: Condition, schema: Schema, *, probing: bool = False) -> Sql:
     match condition:
         case And(parts):
             # SQLite begins with the first set it is told of, so the one that is likely small comes first.
-            return _joined(sorted(parts, key=_likely_size), " AND ", "1", schema)
+            return _joined(sorted(parts, key=_likely_size), " AND ", "1", schema, probing=probing)
         case Or(parts):
-            return _joined(parts, " OR ", "0", schema)
+            return _joined(parts, " OR ", "0", schema, probing=probing)
         case Not(part):
-            inner = _condition(part, schema)
+            inner = _condition(part, schema, probing=probing)
             return Sql(f"NOT {inner.text}", inner.parameters)
         case Text(words):
             phrase = " ".join(f'"{word}"' for word in words.split())
             return Sql("d.doc IN (SELECT rowid FROM words WHERE words MATCH ?)", (phrase,))
         case _:
-            inner = _leaf(condition, schema)
-            name = field_name(schema, condition.field)
-            holders = f"SELECT doc FROM terms WHERE {FIELD}{inner.text}"  # noqa: S608 - made of constants
-            return Sql(f"d.doc IN ({holders})", (name, *inner.parameters))
+            inner = _values(condition, schema)
+            if probing and isinstance(condition, Term):
+                text = f"EXISTS (SELECT 1 FROM terms WHERE {inner.text} AND doc = d.doc)"  # noqa: S608
+            else:
+                text = f"d.doc IN (SELECT doc FROM terms WHERE {inner.text})"  # noqa: S608
+            return Sql(text, inner.parameters)
 
 
 def _likely_size(condition: Condition) -> int:
@@ -128,15 +111,23 @@ def _likely_size(condition: Condition) -> int:
     return next(rank for rank, kind in enumerate(kinds) if isinstance(condition, kind))
 
 
-def _joined(parts: Sequence[Condition], word: str, empty: str, schema: Schema) -> Sql:
+def _joined(
+    parts: Sequence[Condition], word: str, empty: str, schema: Schema, *, probing: bool = False
+) -> Sql:
     if not parts:
         return Sql(empty)
-    inner = [_condition(part, schema) for part in parts]
+    inner = [_condition(part, schema, probing=probing) for part in parts]
     text = word.join(part.text for part in inner)
     return Sql(f"({text})", tuple(each for part in inner for each in part.parameters))
 
 
-def _leaf(condition: Term | Prefix | Range | Exists, schema: Schema) -> Sql:
+def _values(condition: Term | Prefix | Range | Exists, schema: Schema) -> Sql:
+    """Compile the stretch of ``terms`` with the values a leaf asks for."""
+    inner = _bounds(condition, schema)
+    return Sql(FIELD + inner.text, (field_name(schema, condition.field), *inner.parameters))
+
+
+def _bounds(condition: Term | Prefix | Range | Exists, schema: Schema) -> Sql:
     kind = schema.field(condition.field).kind
     match condition:
         case Term(_, values):
@@ -150,7 +141,7 @@ def _leaf(condition: Term | Prefix | Range | Exists, schema: Schema) -> Sql:
         case Range():
             bounds = [
                 (f" AND value {sign} ?", sql_value(kind, value))
-                for name, sign in _BOUNDS
+                for name, sign in _BOUND_SIGNS
                 if (value := getattr(condition, name)) is not None
             ]
             return Sql("".join(text for text, _ in bounds), tuple(value for _, value in bounds))

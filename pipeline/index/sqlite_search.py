@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from pipeline.index import marks, sql
+from pipeline.index import marks, sql, sql_order
 from pipeline.index.port import Hit, Page
-from pipeline.index.query import Condition, Family, Group, Query
+from pipeline.index.query import And, Condition, Family, Group, Query
 from pipeline.index.schema import Schema
 from pipeline.index.sql import Sql
 from pipeline.index.sql_values import value_text
@@ -42,15 +42,15 @@ def get(reader: Reader, family: Family, ids: Sequence[str]) -> dict[str, dict[st
 
 def search(reader: Reader, schema: Schema, query: Query, condition: Condition, mark: Mark) -> Page:
     """Return one page of a checked query."""
-    where = sql.where(condition, schema)
+    holders = sql.holders(condition, schema)
     # One transaction, so that the count and the page are of the same moment.
     reader.execute("BEGIN")
     try:
         (total,) = reader.execute(
-            f"SELECT count(*) FROM documents d WHERE {where.text}",  # noqa: S608 - values are bound
-            where.parameters,
+            f"SELECT count(*) FROM ({holders.text})",  # noqa: S608 - values are bound
+            holders.parameters,
         ).fetchone()
-        rows = _rows(reader, schema, query, where, mark)
+        rows = _rows(reader, schema, query, condition, mark)
     finally:
         reader.execute("COMMIT")
     hits = [Hit(row[-1], orjson.loads(row[0])) for row in rows[: query.limit]]
@@ -61,23 +61,28 @@ def search(reader: Reader, schema: Schema, query: Query, condition: Condition, m
 
 def group(reader: Reader, schema: Schema, asked: Group, condition: Condition) -> list[tuple[str, int]]:
     """Return the values of a checked grouping with their counts."""
-    where = sql.where(condition, schema)
+    holders = sql.holders(condition, schema)
+    narrowed = f" AND doc IN ({holders.text})" if condition != And(()) else ""
     rows = reader.execute(
-        f"SELECT value, count(*) AS n FROM terms WHERE {sql.FIELD}"  # noqa: S608 - values are bound
-        f" AND doc IN (SELECT d.doc FROM documents d WHERE {where.text})"
+        f"SELECT value, count(*) AS n FROM terms WHERE {sql.FIELD}{narrowed}"  # noqa: S608 - values are bound
         " GROUP BY value ORDER BY n DESC, value LIMIT ?",
-        (sql.field_name(schema, asked.field), *where.parameters, asked.limit),
+        (
+            sql.field_name(schema, asked.field),
+            *(holders.parameters if narrowed else ()),
+            asked.limit,
+        ),
     )
     kind = schema.field(asked.field).kind
     return [(value_text(kind, value), count) for value, count in rows]
 
 
-def _rows(reader: Reader, schema: Schema, query: Query, where: Sql, mark: Mark) -> list[Any]:
+def _rows(reader: Reader, schema: Schema, query: Query, condition: Condition, mark: Mark) -> list[Any]:
     """Return body, sort values and id of one document more than the page holds, if there is one."""
     if len(query.sort) == 1 and _is_single(reader, sql.field_name(schema, query.sort[0].field)):
-        return _walked(reader, schema, query, where, mark)
-    joins, columns, order = sql.order(query.sort, schema)
-    behind = sql.beyond(query.sort, mark) if mark else sql.ALWAYS
+        return _walked(reader, schema, query, sql.where(condition, schema, probing=True), mark)
+    where = sql.where(condition, schema)
+    joins, columns, order = sql_order.order(query.sort, schema)
+    behind = sql_order.beyond(query.sort, mark) if mark else sql.ALWAYS
     return reader.execute(
         f"SELECT d.body{columns}, d.id FROM documents d{joins.text}"  # noqa: S608 - values are bound
         f" WHERE {where.text} AND {behind.text} ORDER BY {order} LIMIT ?",
@@ -97,12 +102,12 @@ def _walked(reader: Reader, schema: Schema, query: Query, where: Sql, mark: Mark
     wanted = query.limit + 1
     rows: list[Any] = []
     if mark is None or mark[0] is not None:
-        behind = sql.further(sort, mark) if mark else sql.ALWAYS
+        behind = sql_order.further(sort, mark) if mark else sql.ALWAYS
         # CROSS JOIN keeps the order of the tables: the values lead, and nothing is sorted but ties.
         rows = reader.execute(
             "SELECT d.body, t.value, d.id FROM terms t CROSS JOIN documents d ON d.doc = t.doc"  # noqa: S608
             f" WHERE t.{sql.FIELD} AND {where.text} AND {behind.text}"
-            f" ORDER BY t.value {sql.way(sort)}, d.id LIMIT ?",
+            f" ORDER BY t.value {sql_order.way(sort)}, d.id LIMIT ?",
             (name, *where.parameters, *behind.parameters, wanted),
         ).fetchall()
     if len(rows) < wanted:

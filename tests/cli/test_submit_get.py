@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -150,3 +151,31 @@ def test_damaged_bytes_are_refused_and_leave_no_file(headrace: Command, tmp_path
     assert "SHA-256" in headrace("get", sha256(DATA), "--raw", "-o", target, code=1).err
     assert not target.exists()
     assert not list(tmp_path.glob(".headrace-*"))
+
+
+def test_a_file_without_a_size_is_submitted_whole(headrace: Command) -> None:
+    status = Path("/proc/version")
+    assert headrace("submit", status, "--json").json["sha256"] == sha256(status.read_bytes())
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_that_changes_while_it_is_read_is_not_taken(
+    headrace: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: int
+) -> None:
+    path = _file(tmp_path)
+    size = os.fstat
+
+    def stale(descriptor: int) -> os.stat_result:
+        """Answer as if the file had had another size when it was opened."""
+        found = list(size(descriptor))
+        found[stat.ST_SIZE] += change
+        return os.stat_result(found)
+
+    monkeypatch.setattr("pipeline.cli.submit.os.fstat", stale)
+    assert "changed" in headrace("submit", path, code=2).err
+
+    async def stored(site: Site) -> list[str]:
+        return await site.stored_keys()
+
+    monkeypatch.undo()
+    assert headrace.prepare(stored) == []

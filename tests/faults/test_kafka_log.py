@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,9 @@ async def test_connections_that_break_again_and_again_lose_nothing_acknowledged(
 
     async def write() -> None:
         for number in range(60):
-            value = b"%d" % number
-            await eventually(lambda value=value: log.append([NewRecord(unique, b"k", value)]))
-            told.append(value)
+            new = NewRecord(unique, b"k", b"%d" % number)
+            await eventually(partial(log.append, [new]))
+            told.append(b"%d" % number)
 
     writing = asyncio.create_task(write())
     reached = 0
@@ -209,10 +210,10 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command to make a certificate with")
     files = (tmp_path / "certificate.pem", tmp_path / "key.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     subject = ["-subj", "/CN=door", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-        + ["-out", str(files[0]), "-keyout", str(files[1])],
+        [*command, *subject, "-out", str(files[0]), "-keyout", str(files[1])],
         check=True,
         capture_output=True,
     )
