@@ -59,7 +59,7 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
     """
     names = parts.settings.worker.agents
     stop = asyncio.Event()
-    failure: HeadraceError | None = None
+    failure: Exception | None = None
     async with AsyncExitStack() as stack:
         attaches = await _attaches(parts, names, stack)
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -69,8 +69,8 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
             group.create_task(_supervise(parts, name, attaches[name], stop, port))
         try:
             yield Agents(parts, names)
-        except HeadraceError as error:
-            failure = error  # the task group would wrap it
+        except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
+            failure = error
     if failure is not None:
         raise failure
 

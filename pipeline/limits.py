@@ -326,3 +326,5 @@ ANSWERS_LOOKED_BACK = 5000
 """Newest records of a topic that are looked through for answers nobody acknowledged."""
 AGENT_FAILURES_COUNTED = 16
 """Failures of an agent in a row that lengthen its pause."""
+THREAD_LOOK_SECONDS = 0.01
+"""Pause between two looks whether a thread has started."""

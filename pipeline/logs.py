@@ -24,6 +24,8 @@ NOISY = (
     "pipeline.log.transport",
 )
 """Whose INFO is of no use to an operator: libraries, and Faust's services under our names."""
+SILENT = ("mode.timers",)
+"""Whose warnings are of no use either: that a busy process commits some milliseconds late is no news."""
 
 
 def configure(settings: LoggingSettings) -> None:
@@ -60,6 +62,8 @@ def configure(settings: LoggingSettings) -> None:
     root.setLevel(level)
     for name in NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _renderers(form: str) -> list[structlog.typing.Processor]:

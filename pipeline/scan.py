@@ -28,7 +28,7 @@ from pipeline.index.documents import documents_of
 from pipeline.index.query import And, Query, Term
 from pipeline.log.port import Reader, Record, TopicPartition
 from pipeline.objects.keys import stream_key
-from pipeline.scan_files import File, files_below, read, shown
+from pipeline.scan_files import File, files_below, read
 from pipeline.submission import sourced_event
 
 SOURCE = "scan"

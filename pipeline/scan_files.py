@@ -99,7 +99,7 @@ def _is_wanted(file: Path) -> bool:
 def read(path: Path) -> File | Unread:
     """Read what a file's event needs. Blocks."""
     try:
-        with Path(path).open("rb", opener=_open_regular) as handle:
+        with os.fdopen(_open_regular(path), "rb") as handle:
             about = os.fstat(handle.fileno())
             data = handle.read(SMALL_FILE_BYTES + 1)
             if len(data) <= SMALL_FILE_BYTES:
@@ -116,9 +116,9 @@ def read(path: Path) -> File | Unread:
     return File(path, shown(path), digest.size_bytes, modified, digest, whole)
 
 
-def _open_regular(path: str, flags: int) -> int:
-    # Opening a pipe that nobody writes to would otherwise wait for ever.
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+def _open_regular(path: Path) -> int:
+    # Opening a pipe that nobody writes to would wait for ever without the flag.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor

@@ -126,11 +126,15 @@ def ended_at_last(process: Process) -> Iterator[Process]:
 
 
 def run(
-    arguments: Sequence[str], *, environment: Mapping[str, str], timeout_seconds: float = PATIENCE_SECONDS
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    before: Sequence[str] = (),
+    timeout_seconds: float = PATIENCE_SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [COMMAND, *arguments],
+        [*before, COMMAND, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -8,6 +8,7 @@ Failures come back as the errors of `pipeline.errors` they were on the other sid
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,6 +37,8 @@ _BY_STATUS: Mapping[int, type[errors.HeadraceError]] = {
     503: errors.Unavailable,
     504: errors.Unavailable,
 }
+
+_SOCKET_FOLDER_MAX_BYTES = 80
 
 
 class Client:
@@ -142,7 +145,7 @@ async def _own(stack: AsyncExitStack, settings: Settings) -> Client:
     from pipeline.web.server import serve_socket
 
     parts = await stack.enter_async_context(open_parts(make_parts(settings)))
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-"))
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-", dir=_short_folder()))
     path = Path(folder, "api")
     await stack.enter_async_context(serve_socket(parts, path))
     connector = aiohttp.UnixConnector(str(path))
@@ -150,6 +153,12 @@ async def _own(stack: AsyncExitStack, settings: Settings) -> Client:
         aiohttp.ClientSession(connector=connector, timeout=_timeout())
     )
     return Client(session, "http://localhost", is_local=True)
+
+
+def _short_folder() -> str:
+    """Return a folder for temporary files whose path leaves room in the 108 bytes of a socket name."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) < _SOCKET_FOLDER_MAX_BYTES else "/tmp"  # noqa: S108
 
 
 async def _answers(url: str) -> bool:

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def scan(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     *,
     data: output.DataFolder = None,
     as_json: output.AsJson = False,

@@ -8,8 +8,9 @@ order on SIGINT and SIGTERM.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from typing import Annotated
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Annotated, Any
 
 import typer
 
@@ -36,7 +37,7 @@ def up(context: typer.Context, *, data: output.DataFolder = None, listen: Listen
     Example: headrace up --data ./data --listen 127.0.0.1:8111
     """
     settings = settings_of(context, data=str(data) if data else None, web__listen=listen)
-    run_loop(_serve(settings, agents=True, web=True))
+    _until_stopped(_serve(settings, agents=True, web=True))
 
 
 def worker(
@@ -53,7 +54,7 @@ def worker(
     """
     chosen = agents.split(",") if agents else None
     settings = settings_of(context, data=str(data) if data else None, worker__agents=chosen)
-    run_loop(_serve(settings, agents=True, web=False))
+    _until_stopped(_serve(settings, agents=True, web=False))
 
 
 def api(context: typer.Context, *, data: output.DataFolder = None, listen: Listen = None) -> None:
@@ -62,7 +63,13 @@ def api(context: typer.Context, *, data: output.DataFolder = None, listen: Liste
     Example: headrace api --listen 127.0.0.1:8111
     """
     settings = settings_of(context, data=str(data) if data else None, web__listen=listen)
-    run_loop(_serve(settings, agents=False, web=True))
+    _until_stopped(_serve(settings, agents=False, web=True))
+
+
+def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
+    """Run to the signal that ends it; being stopped is how these processes end well."""
+    with suppress(KeyboardInterrupt):
+        run_loop(process)
 
 
 async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
@@ -75,6 +82,6 @@ async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
         if agents:
             await stack.enter_async_context(running(parts, statistics=settings.worker.stats_listen))
         if web:
-            await stack.enter_async_context(serve(parts, settings.web.listen))
-            output.note(f"headrace: http://{settings.web.listen}/")
+            url = await stack.enter_async_context(serve(parts, settings.web.listen))
+            output.note(f"headrace: {url}/")
         await asyncio.get_running_loop().create_future()

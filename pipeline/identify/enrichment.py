@@ -68,7 +68,20 @@ def lacks_metadata(event: BinaryEvent) -> bool:
 
 
 def enriched_event(event: BinaryEvent, found: Identified, now: dt.datetime) -> BinaryEvent:
-    """Make the event that says what was found out about another event's content."""
+    """Make the event that says what was found out about another event's content.
+
+    When the content could not even be hashed, the hashes are those of the other event.
+    """
+    if not found.sha256:
+        entity = event.entity
+        found = replace(
+            found,
+            sha256=entity.sha256,
+            sha512=entity.sha512,
+            sha1=entity.sha1,
+            md5=entity.md5,
+            size_bytes=entity.size,
+        )
     node = PathNode(
         author=AUTHOR,
         action=ENRICHED,

@@ -14,18 +14,22 @@ from pipeline.index.sql import FIELD, Sql, field_name
 from pipeline.index.sql_values import SqlValue
 
 
-def order(sorts: Sequence[Sort], schema: Schema) -> tuple[Sql, str, str]:
-    """Compile an order.
+def order(sorts: Sequence[Sort], schema: Schema, holders: Sql) -> tuple[Sql, str, str]:
+    """Compile an order of the documents in a set.
 
     Returns the joins that fetch the values to sort by, the columns that hold them, and the ORDER BY list.
     Many values of one field count by their smallest, or largest when descending.
     """
-    joins, parameters, columns, terms = "", [], "", []
+    joins, columns, terms = "", "", []
+    parameters: list[SqlValue | None] = []
     for at, sort in enumerate(sorts):
         pick = "MAX" if sort.descending else "MIN"
-        chosen = f"SELECT doc, {pick}(value) AS value FROM terms WHERE {FIELD} GROUP BY doc"  # noqa: S608
+        chosen = (
+            f"SELECT doc, {pick}(value) AS value FROM terms"  # noqa: S608 - values are bound
+            f" WHERE {FIELD} AND doc IN ({holders.text}) GROUP BY doc"
+        )
         joins += f" LEFT JOIN ({chosen}) s{at} ON s{at}.doc = d.doc"
-        parameters.append(field_name(schema, sort.field))
+        parameters += [field_name(schema, sort.field), *holders.parameters]
         columns += f", s{at}.value"
         terms.append(f"s{at}.value IS NULL, s{at}.value {way(sort)}")
     return Sql(joins, tuple(parameters)), columns, ", ".join([*terms, "d.id"])
@@ -50,7 +54,7 @@ def further(sort: Sort, mark: Sequence[SqlValue | None]) -> Sql:
     sign = "<" if sort.descending else ">"
     value, last = mark
     # The first bound is where the walk begins, the second passes over those of the same value.
-    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id > ?)", (value, value, last))
+    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id >= ?)", (value, value, last))
 
 
 def way(sort: Sort) -> str:

@@ -1,8 +1,9 @@
 """Reading from the SQLite index: one function for each question, over a reader's connection.
 
 A search counts in one statement and fetches its page in another, both of one moment. Without an order the
-page comes from the index on ids; ordered by one field of which every document has at most one value it is
-walked off ``terms``, which are sorted already, and ends with the page; other orders sort all that match.
+page comes from the index on ids. Ordered by one field of which every document has at most one value, and
+when many match, it is walked off ``terms``, which are sorted already, and ends with the page. Otherwise all
+that match are sorted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pipeline.index.schema import Schema
 from pipeline.index.sql import Sql
 from pipeline.index.sql_values import value_text
 
+WALK_FROM_PAGES = 16
+"""Walking passes over what does not match, so it pays when matches fill this many pages."""
 _IDS_PER_LOOKUP = 500
 
 Mark = Sequence[marks.Value] | None
@@ -50,7 +53,7 @@ def search(reader: Reader, schema: Schema, query: Query, condition: Condition, m
             f"SELECT count(*) FROM ({holders.text})",  # noqa: S608 - values are bound
             holders.parameters,
         ).fetchone()
-        rows = _rows(reader, schema, query, condition, mark)
+        rows = _rows(reader, schema, query, condition, mark, total=total)
     finally:
         reader.execute("COMMIT")
     hits = [Hit(row[-1], orjson.loads(row[0])) for row in rows[: query.limit]]
@@ -76,12 +79,14 @@ def group(reader: Reader, schema: Schema, asked: Group, condition: Condition) ->
     return [(value_text(kind, value), count) for value, count in rows]
 
 
-def _rows(reader: Reader, schema: Schema, query: Query, condition: Condition, mark: Mark) -> list[Any]:
+def _rows(
+    reader: Reader, schema: Schema, query: Query, condition: Condition, mark: Mark, *, total: int
+) -> list[Any]:
     """Return body, sort values and id of one document more than the page holds, if there is one."""
-    if len(query.sort) == 1 and _is_single(reader, sql.field_name(schema, query.sort[0].field)):
+    if total >= WALK_FROM_PAGES * query.limit and _has_single_sort(reader, schema, query):
         return _walked(reader, schema, query, sql.where(condition, schema, probing=True), mark)
     where = sql.where(condition, schema)
-    joins, columns, order = sql_order.order(query.sort, schema)
+    joins, columns, order = sql_order.order(query.sort, schema, sql.holders(condition, schema))
     behind = sql_order.beyond(query.sort, mark) if mark else sql.ALWAYS
     return reader.execute(
         f"SELECT d.body{columns}, d.id FROM documents d{joins.text}"  # noqa: S608 - values are bound
@@ -90,7 +95,11 @@ def _rows(reader: Reader, schema: Schema, query: Query, condition: Condition, ma
     ).fetchall()
 
 
-def _is_single(reader: Reader, name: str) -> bool:
+def _has_single_sort(reader: Reader, schema: Schema, query: Query) -> bool:
+    """Tell whether the order is by one field of which no document has several values."""
+    if len(query.sort) != 1:
+        return False
+    name = sql.field_name(schema, query.sort[0].field)
     row = reader.execute("SELECT many FROM fields WHERE name = ?", (name,)).fetchone()
     return row is None or not row[0]
 

@@ -35,7 +35,8 @@ def announce(data_folder: Path, presence: Presence) -> None:
 def withdraw(data_folder: Path, presence: Presence) -> None:
     """Remove the note if it is still ours."""
     if _read(data_folder) == presence:
-        (data_folder / NAME).unlink(missing_ok=True)
+        with suppress(OSError):  # the folder was removed or made read-only meanwhile
+            (data_folder / NAME).unlink()
 
 
 def find(data_folder: Path) -> Presence | None:

@@ -40,13 +40,22 @@ async def serve(parts: Parts, listen: str) -> AsyncIterator[str]:
             reason = error.strerror or str(error)
             raise Conflict(f"listen on {listen}", reason, "choose another address with --listen") from error
         note = presence.Presence(_url(runner, host), os.getpid(), __version__)
-        folder = parts.settings.data_folder
-        await asyncio.to_thread(presence.announce, folder, note)
         log.debug("listening", url=note.url)
-        try:
+        async with _announced(parts.settings.data_folder, note):
             yield note.url
-        finally:
-            await asyncio.to_thread(presence.withdraw, folder, note)
+
+
+@asynccontextmanager
+async def _announced(folder: Path, note: presence.Presence) -> AsyncIterator[None]:
+    """Leave the note while the block runs; where it cannot be left, commands need the setting `api`."""
+    try:
+        await asyncio.to_thread(presence.announce, folder, note)
+    except OSError as error:
+        log.warning("commands will not find this server", folder=str(folder), reason=str(error))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(presence.withdraw, folder, note)
 
 
 @asynccontextmanager

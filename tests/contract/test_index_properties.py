@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.index import sqlite_search
 from pipeline.index.port import Document, Index
 from pipeline.index.query import (
     And,
@@ -176,6 +177,9 @@ def test_sqlite_finds_what_the_tree_means_also_after_documents_were_replaced(
             assert await index.put(first) == []
             assert await index.put(newer) == []
             await check(index, current, query, group)
+            with pytest.MonkeyPatch.context() as patch:  # the other way to order hits
+                patch.setattr(sqlite_search, "WALK_FROM_PAGES", 0)
+                await check(index, current, query, group)
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(scene(folder))

@@ -247,6 +247,18 @@ async def test_a_compacted_topic_never_takes_a_record_without_a_key(log: Log, un
         await log.append([NewRecord(unique, None, b"v")])
 
 
+async def test_a_refused_record_never_harms_the_appends_beside_it(log: Log, unique: str) -> None:
+    await make_topic(log, f"{unique}.table", cleanup_policy="compact")
+    places = await make_topic(log, unique, 3)
+    good = [log.append(numbered(unique, 50, partition=n % 3, start=n)) for n in range(9)]
+    bad = [log.append([NewRecord(f"{unique}.table", None, b"v")]) for _ in range(3)]
+    outcomes = await asyncio.gather(*good[:5], *bad, *good[5:], return_exceptions=True)
+    assert sum(isinstance(each, BadInput) for each in outcomes) == 3
+    assert sum(isinstance(each, list) for each in outcomes) == 9
+    assert sum(there.end for there in (await log.bounds(places)).values()) == 450
+    assert await log.append([NewRecord(f"{unique}.table", b"k", b"v")])
+
+
 async def test_reading_starts_at_any_offset(log: Log, unique: str) -> None:
     (place,) = await make_topic(log, unique)
     for start in range(0, 50, 10):

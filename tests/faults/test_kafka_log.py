@@ -81,9 +81,8 @@ async def test_a_log_whose_brokers_are_away_at_the_start_says_so_and_opens_later
         door.silent = True
     else:
         await door.shut()
-    for _ in range(2):
-        with pytest.raises(Unavailable):
-            await log.open()
+    with pytest.raises(Unavailable):
+        await log.open()
     with pytest.raises(Unavailable):
         await log.append([NewRecord(unique, b"k", b"v")])
 
@@ -189,16 +188,18 @@ async def test_libraries_never_flood_the_log_while_the_brokers_are_away(
 ) -> None:
     await log.open()
     await log.create_topics([TopicSpec(unique)])
-    reader = log.reader({TopicPartition(unique, 0): 0})
-    await reader.read(max_records=1, wait_seconds=0)
+    readers = [log.reader({TopicPartition(unique, 0): 0}) for _ in range(5)]
+    for reader in readers:
+        await reader.read(max_records=1, wait_seconds=0)
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="aiokafka"):
         await door.shut()
         with pytest.raises(Unavailable):
             await log.append([NewRecord(unique, b"k", b"v")])
-    await reader.close()
+    for reader in readers:
+        await reader.close()
     lines = [record for record in caplog.records if record.name.startswith("aiokafka")]
-    assert 0 < len(lines) < 60
+    assert len(lines) < 60
 
 
 # --- TLS ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, errors
@@ -14,7 +15,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from pipeline import limits, outside
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.failures import check_code, translated
-from pipeline.log.kafka.starting import finish, start
+from pipeline.log.kafka.starting import finish, finish_consumer, start
 from pipeline.log.port import Bounds, TopicPartition, TopicSpec
 
 T = TypeVar("T")
@@ -202,7 +203,8 @@ class Client:
 
 
 def _end_of(part: Any) -> Callable[[], Awaitable[None]]:
-    end: Callable[[], Awaitable[None]] = part.stop if isinstance(part, AIOKafkaConsumer) else part.close
+    consumer = isinstance(part, AIOKafkaConsumer)
+    end: Callable[[], Awaitable[None]] = partial(finish_consumer, part) if consumer else part.close
     return end
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import errors
 
-from pipeline.errors import BadInput, HeadraceError
+from pipeline.errors import BadInput, HeadraceError, Unavailable
 from pipeline.log.kafka.failures import translate
 from pipeline.log.port import NewRecord, Placed, TopicPartition
 
@@ -52,21 +52,24 @@ class Lane:
     Args:
         place: The partition.
         producer: Gives the connected producer; raises `KafkaError`.
-        broken: Told about a failure and the producer it came from, which may be unusable now.
+        broken: Told which producer failed and why; returns when nothing of this comes any more.
         now_ms: Gives the time for records that bring none.
+        timeout_seconds: How long the delivery of a batch may take.
     """
 
     def __init__(
         self,
         place: TopicPartition,
         producer: Callable[[], Awaitable[Any]],
-        broken: Callable[[Any], None],
+        broken: Callable[[Any, HeadraceError], Awaitable[None]],
         now_ms: Callable[[], int],
+        timeout_seconds: float,
     ) -> None:
         self._place = place
         self._producer = producer
         self._broken = broken
         self._now_ms = now_ms
+        self._timeout_seconds = timeout_seconds
         self._waiting: deque[_Item] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -93,34 +96,41 @@ class Lane:
         producer = None
         try:
             producer = await self._producer()
-            builder = producer.create_batch()
-            now_ms = self._now_ms()
-            while self._waiting and _add(builder, self._waiting[0], now_ms):
-                taken.append(self._waiting.popleft())
-            builder.close()
-            sent = await producer.send_batch(builder, self._place.topic, partition=self._place.partition)
-            base = (await sent).offset
-        except (errors.KafkaError, OSError) as error:
-            self._fail(taken, error)
-            if producer is not None:
-                self._broken(producer)
-            return
+            async with asyncio.timeout(self._timeout_seconds):
+                base = await self._deliver(producer, taken)
         except HeadraceError as error:
             self._fail_with(taken, error)
-            return
-        for position, (delivery, index) in enumerate(taken):
-            delivery.place(index, Placed(*self._place, base + position))
+        except (errors.KafkaError, OSError) as error:  # a time-out is an OSError
+            ours = self._translate(taken, error)
+            if producer is not None:
+                # First nothing more may come of it, then the callers may try again.
+                await self._broken(producer, ours)
+            self._fail_with(taken, ours)
+        else:
+            for position, (delivery, index) in enumerate(taken):
+                delivery.place(index, Placed(*self._place, base + position))
 
-    def _fail(self, taken: Sequence[_Item], error: Exception) -> None:
+    async def _deliver(self, producer: Any, taken: list[_Item]) -> int:
+        """Send one batch of what waits, noting in `taken` what is in it; return its first offset."""
+        builder = producer.create_batch()
+        now_ms = self._now_ms()
+        while self._waiting and _add(builder, self._waiting[0], now_ms):
+            taken.append(self._waiting.popleft())
+        builder.close()
+        sent = await producer.send_batch(builder, self._place.topic, partition=self._place.partition)
+        offset: int = (await sent).offset
+        return offset
+
+    def _translate(self, taken: Sequence[_Item], error: Exception) -> HeadraceError:
         tried = f"append to topic {self._place.topic}, partition {self._place.partition}"
         keyless = any(delivery.records[index].key is None for delivery, index in taken)
         if isinstance(error, errors.UnknownError) and keyless:
             # aiokafka does not know the code for it (87, INVALID_RECORD).
-            self._fail_with(
-                taken, BadInput(tried, "refused", "a compacted topic needs a key in each record")
-            )
-        else:
-            self._fail_with(taken, translate(tried, error))
+            return BadInput(tried, "refused", "a compacted topic needs a key in each record")
+        if isinstance(error, TimeoutError):
+            why = f"no answer within {self._timeout_seconds:g} s"
+            return Unavailable(tried, why, "see whether the brokers are up and reachable")
+        return translate(tried, error)
 
     def _fail_with(self, taken: Sequence[_Item], error: HeadraceError) -> None:
         waiting, self._waiting = self._waiting, deque()

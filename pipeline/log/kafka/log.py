@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaProducer, errors
 
 from pipeline import limits
 from pipeline.clock import Clock, SystemClock
-from pipeline.errors import NotFound, Unavailable
+from pipeline.errors import HeadraceError, NotFound, Unavailable
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.client import Client
 from pipeline.log.kafka.lane import Delivery, Lane
 from pipeline.log.kafka.reader import KafkaReader
-from pipeline.log.kafka.starting import start
+from pipeline.log.kafka.starting import abandon, start
 from pipeline.log.partitioner import partition_for
 from pipeline.log.port import Bounds, NewRecord, Placed, TopicPartition, TopicSpec
 from pipeline.log.record_size import check_size
@@ -53,7 +53,7 @@ class KafkaLog:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._room = Room(limits.LOG_PENDING_BYTES)
         self._readers: set[KafkaReader] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[Any, asyncio.Task[None]] = {}
         self._topics: dict[str, int] = {}
         self._turn = 0
 
@@ -84,8 +84,8 @@ class KafkaLog:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
-        for task in list(self._ending):
-            await task
+        if self._ending:
+            await asyncio.wait(list(self._ending.values()))
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -185,9 +185,12 @@ class KafkaLog:
     def _lane(self, place: TopicPartition) -> Lane:
         lane = self._lanes.get(place)
         if lane is None:
-            lane = Lane(place, self._connected, self._drop, lambda: int(self._clock.unix() * 1000))
+            lane = Lane(place, self._connected, self._drop, self._now_ms, self._timeout_seconds)
             self._lanes[place] = lane
         return lane
+
+    def _now_ms(self) -> int:
+        return int(self._clock.unix() * 1000)
 
     async def _connected(self) -> Any:
         async with self._connecting:
@@ -209,13 +212,19 @@ class KafkaLog:
                 self._producer = producer
             return self._producer
 
-    def _drop(self, broken: Any) -> None:
-        """Give up a producer after a failure: an idempotent one may not be able to go on after it."""
+    async def _drop(self, broken: Any, reason: HeadraceError) -> None:
+        """Give up a producer after a failure: its count of what it sent does not fit any more.
+
+        When Kafka did not answer, this returns when nothing more comes from it; when Kafka refused a
+        record, what others have under way on the old producer is let finish.
+        """
         if self._producer is broken:
             self._producer = None
-            task = asyncio.create_task(_stop(broken))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            end = abandon if isinstance(reason, Unavailable) else _stop
+            self._ending[broken] = asyncio.create_task(end(broken))
+            self._ending[broken].add_done_callback(lambda _: self._ending.pop(broken))
+        if broken in self._ending and isinstance(reason, Unavailable):
+            await asyncio.wait([self._ending[broken]])
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return the readable range of each partition; raises `NotFound`."""
@@ -254,10 +263,9 @@ class KafkaLog:
 async def _stop(producer: Any) -> None:
     """End a producer; what it cannot deliver in time fails."""
     stopping = asyncio.ensure_future(producer.stop())
-    done, _ = await asyncio.wait([stopping], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
-    if not done:
-        # `stop` waits for every batch, for as long as the brokers may take; nobody waits for them now.
-        producer._message_accumulator.fail_all(errors.KafkaTimeoutError("closed"))  # noqa: SLF001
+    await asyncio.wait([stopping], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
+    if not stopping.done():
+        await abandon(producer)
         await asyncio.wait([stopping], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
     with suppress(errors.KafkaError, OSError):  # it is given up either way
         if stopping.done():

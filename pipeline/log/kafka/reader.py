@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -13,7 +14,7 @@ from pipeline import limits
 from pipeline.errors import Unavailable
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.failures import translated
-from pipeline.log.kafka.starting import finish, start
+from pipeline.log.kafka.starting import finish_consumer, start
 from pipeline.log.port import Record, TopicPartition
 
 
@@ -127,7 +128,7 @@ class KafkaReader:
             auto_offset_reset="earliest",
             fetch_max_bytes=limits.LOG_READ_MAX_BYTES,
         )
-        await start(consumer, consumer.start, consumer.stop)
+        await start(consumer, consumer.start, partial(finish_consumer, consumer))
         if self._positions:
             consumer.assign([KafkaPartition(*place) for place in self._positions])
         for place, offset in self._positions.items():
@@ -143,4 +144,4 @@ class KafkaReader:
         self._forget(self)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await finish(consumer.stop)
+            await finish_consumer(consumer)

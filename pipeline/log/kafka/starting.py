@@ -1,4 +1,4 @@
-"""Starting and ending the objects of aiokafka without leaving connections behind."""
+"""Starting and ending the objects of aiokafka without leaving connections or late records behind."""
 
 from __future__ import annotations
 
@@ -31,6 +31,39 @@ async def start(part: Any, begin: Callable[[], Awaitable[None]], end: Callable[[
 
 async def finish(end: Callable[[], Awaitable[None]]) -> None:
     """End an object of aiokafka; its errors mean nothing any more."""
+    ending = asyncio.ensure_future(end())
+    # In a task of its own: some of aiokafka's ends raise the cancellation of what they cancelled.
+    await asyncio.wait([ending], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
+    if not ending.done():
+        ending.cancel()
+        await asyncio.wait([ending], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
     with suppress(TimeoutError, errors.KafkaError, OSError):
-        async with asyncio.timeout(limits.KAFKA_CLOSE_TIMEOUT_SECONDS):
-            await end()
+        if ending.done() and not ending.cancelled():
+            ending.result()
+
+
+async def finish_consumer(consumer: Any) -> None:
+    """End a consumer, also one that waits to fetch again, at which aiokafka's own `stop` breaks off."""
+    await finish(consumer.stop)
+    fetcher = consumer._fetcher  # noqa: SLF001
+    fetches = [task for task in fetcher._pending_tasks if not task.done()] if fetcher else []  # noqa: SLF001
+    for task in fetches:
+        task.cancel()
+    if fetches:
+        await asyncio.wait(fetches, timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
+    await finish(consumer._client.close)  # noqa: SLF001
+
+
+async def abandon(producer: Any) -> None:
+    """End a producer at once; what it has not delivered fails and is not sent any more.
+
+    An idempotent producer of aiokafka goes on trying for ever, and its `stop` waits for that. A caller who
+    was told of a failure may append again, and what comes late then would overwrite what is newer.
+    """
+    producer._message_accumulator.fail_all(errors.KafkaConnectionError("given up"))  # noqa: SLF001
+    ending = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
+    await asyncio.sleep(0)  # lets it cancel the sender, so that nothing is sent anew
+    for connection in list(producer.client._conns.values()):  # noqa: SLF001
+        connection.close()
+    await asyncio.wait([ending], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
+    await finish(producer.stop)

@@ -89,27 +89,36 @@ class App(faust.App):
         """Start, work until `stop` is set, and stop cleanly.
 
         Raises:
-            HeadraceError: The app crashed; it is stopped then, and nothing unacknowledged was committed.
+            HeadraceError: The app could not start, or crashed. It is stopped then, nothing of it is left in
+                this process, and nothing unacknowledged was committed.
         """
         starting = asyncio.ensure_future(self.start())
         stopping = asyncio.ensure_future(stop.wait())
         crashing = asyncio.ensure_future(self.wait_until_stopped())
-        waiting = {starting, stopping, crashing}
+        tasks = (starting, stopping, crashing)
         try:
-            while not (stopping.done() or crashing.done()):
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                waiting -= done
-                if starting in done:
-                    starting.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await asyncio.wait((stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
+        except HeadraceError:
+            raise
+        except Exception as error:
+            # Drivers raise errors of their own; whoever runs agents knows ours.
+            raise Unavailable(f"start the agents of group {self.conf.id}", repr(error)) from error
         finally:
-            await self.stop()
-            for task in (starting, stopping, crashing):
+            # The start ends before the stop begins: what it began after that would stay for ever.
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(starting, stopping, crashing, return_exceptions=True)
+            await asyncio.wait(tasks)
+            await self.stop()
+        self._raise_crash()
+
+    def _raise_crash(self) -> None:
         reason = self.crash_reason
+        if isinstance(reason, HeadraceError):
+            raise reason
         if reason is not None:
-            if isinstance(reason, HeadraceError):
-                raise reason
             raise Unavailable(f"run the agents of group {self.conf.id}", repr(reason)) from reason
 
 

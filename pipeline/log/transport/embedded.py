@@ -24,7 +24,7 @@ from pipeline.log.port import Record, TopicPartition
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
 from pipeline.log.transport.drain import LeanConsumer
-from pipeline.log.transport.embedded_producer import Producer
+from pipeline.log.transport.embedded_producer import Producer, open_whole
 from pipeline.log.transport.topics import Topics
 
 logger = get_logger(__name__)
@@ -59,12 +59,17 @@ class Consumer(LeanConsumer):
         if not self.app.client_only:
             folder = await asyncio.to_thread(self.transport.folder.resolve)
             self._member = _join(folder, self.app.conf.id)
-        await self.log_handle.open()
+        await open_whole(self.log_handle)
         await self.topics.refresh()
+        if self.should_stop:  # stopped while it was starting: the stop has passed here already
+            await self._let_go()
 
     async def on_shutdown(self) -> None:
         """Let the place and the log go."""
         await super().on_shutdown()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         if self._member is not None:
             _members.discard(self._member)
             self._member = None

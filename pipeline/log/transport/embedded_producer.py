@@ -26,9 +26,12 @@ class Producer(CollectingProducer):
 
     async def on_start(self) -> None:
         """Open the log."""
-        await self.log_handle.open()
+        await open_whole(self.log_handle)
         await self.topics.refresh()
-        await super().on_start()
+        if self.should_stop:  # stopped while it was starting: the stop has passed here already
+            await self.log_handle.close()
+        else:
+            await super().on_start()
 
     async def on_shutdown(self) -> None:
         """Let the log go."""
@@ -92,6 +95,16 @@ class Producer(CollectingProducer):
     def supports_headers(self) -> bool:
         """Say yes."""
         return True
+
+
+async def open_whole(log: EmbeddedLog) -> None:
+    """Open a log; when cancelled meanwhile, first finish, so that there is something to close."""
+    opening = asyncio.ensure_future(log.open())
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        raise
 
 
 def _headers(headers: Any) -> Headers:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 
 from pipeline import limits
@@ -25,6 +26,12 @@ from pipeline.log.transport.producer import CollectingProducer
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka, which must not outlive a stop because a broker is silent."""
+
+    async def stop(self) -> None:
+        """Stop the thread, also one that has only just begun to start."""
+        while self._thread is not None and self._thread.is_alive() and not self._started.is_set():
+            await asyncio.sleep(limits.THREAD_LOOK_SECONDS)
+        await super().stop()
 
     async def on_thread_stop(self) -> None:
         """Leave the group and close; when that takes too long the brokers find out by themselves."""
@@ -53,6 +60,21 @@ class Consumer(LeanConsumer, driver.Consumer):
             )
             for record in records
         ]
+
+    async def position(self, tp: Any) -> int | None:
+        """Return the offset the next fetch begins at; None when the partition was lost meanwhile."""
+        try:
+            position: int | None = await super().position(tp)
+        except IllegalStateError:
+            return None
+        return position
+
+    def highwater(self, tp: Any) -> int:
+        """Return the end of a partition as it was last seen; 0 when it was lost meanwhile."""
+        try:
+            return super().highwater(tp) or 0
+        except IllegalStateError:
+            return 0
 
     async def _seek(self, partition: Any, offset: int) -> None:
         # Faust seeks from this thread; aiokafka's state belongs to the consumer's own.

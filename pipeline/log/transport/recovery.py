@@ -6,10 +6,12 @@ changelog. Where compaction or markers left no such event it waits for ever (fau
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
+from faust.tables.recovery import ServiceStopped
 from mode import Service
 
 from pipeline.log.transport.fetched import Fetched
@@ -26,6 +28,11 @@ class Recovery(FaustRecovery):
     def _set_recovery_started(self) -> None:
         self.signal_recovery_end.clear()
         super()._set_recovery_started()
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Let the streams run. Whoever waits for this learns of a stop by itself."""
+        with contextlib.suppress(ServiceStopped):
+            await super().on_recovery_completed(generation_id)
 
     def take(self, fetched: Fetched, consumer: Any) -> None:
         """Apply the records of one changelog partition that were not applied before."""
@@ -80,6 +87,8 @@ class TableManager(FaustTableManager):
         if not self.should_stop:
             await self._update_channels()
             await self.recovery.start()
+        if self.should_stop:  # stopped while it was starting: the stop has passed here already
+            await self.recovery.stop()
 
     _recovery: Recovery | None = None
 
