@@ -17,15 +17,23 @@ import faust
 
 from pipeline import metrics
 from pipeline.app import Parts
-from pipeline.errors import Conflict
-from pipeline.events.parked import decode_parked
+from pipeline.errors import BadInput, Conflict
+from pipeline.events.parked import ParkedEntry, decode_parked
 from pipeline.events.task import decode_task
 from pipeline.events.topics import PARKED, TASK, system_topic
-from pipeline.hub.retries import lapsed_record, lost_records, plugin_of, retry_record, status_record
+from pipeline.hub.retries import (
+    check_task,
+    lapsed_record,
+    lost_records,
+    plugin_of,
+    retry_record,
+    status_record,
+)
 from pipeline.hub.tasks import advance, policy_of
+from pipeline.log.port import Record
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
-from pipeline.processing import park, publish, readable
+from pipeline.processing import park, poison, publish, readable
 from tables import in_flight, parked, plugins
 from tables.in_flight import InFlight
 
@@ -80,34 +88,44 @@ def _attach_registers(app: App, parts: Parts, plugin_topic: Any, parked_topic: A
     @app.agent(parked_topic, name=f"{NAME}.parked")
     async def follow_parked(stream: faust.StreamT) -> None:
         async for batch in stream.batches():
-            for _, entry in await readable(
-                parts, NAME, batch.records, lambda r: decode_parked(r.value or b"")
-            ):
-                if entry.state == "parked":
+            for record, entry in await readable(parts, NAME, batch.records, _entry):
+                if entry is not None and entry.state == "parked":
                     put_aside.put(entry.id, entry, partition=batch.partition)
                 else:
-                    put_aside.remove(entry.id, partition=batch.partition)
+                    name = entry.id if entry else (record.key or b"").decode(errors="replace")
+                    put_aside.remove(name, partition=batch.partition)
             await put_aside.flushed()
             batch.acknowledge()
+
+
+def _entry(record: Record) -> ParkedEntry | None:
+    """Read an entry; None when somebody removed it from the topic."""
+    return None if record.value is None else decode_parked(record.value)
 
 
 async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
     """Apply the task events of a batch: publish what they cause, then write the table."""
     prefix, policy = parts.settings.events.prefix, policy_of(parts.settings.tasks)
-    out, lost = [], []
+    out, put_aside = [], []
     for record, event in await readable(parts, NAME, batch.records, lambda r: decode_task(r.value or b"")):
         change = advance(tasks.find, event, policy, offset=record.offset)
+        try:
+            if change.put is not None and event.event is not None:
+                check_task(prefix, change.put)
+        except BadInput as error:
+            put_aside.append(poison(record, error))
+            continue
         tasks.stage(change)
         if change.offer is not None:
             out.append(retry_record(prefix, change.offer))
         if change.lost is not None:
-            status, poison = lost_records(prefix, change, record, parts.clock)
+            status, task = lost_records(prefix, change, record, parts.clock)
             out.append(status)
-            lost.append(poison)
+            put_aside.append(task)
         if change.counted:
             metrics.TASK_EVENTS.labels(change.counted).inc()
     await publish(parts, NAME, out)
-    await park(parts, NAME, lost)
+    await park(parts, NAME, put_aside)
     try:
         tasks.write(batch.partition)
     except Conflict:

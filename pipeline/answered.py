@@ -51,12 +51,12 @@ class Answered:
     async def _newest(self, topic: str) -> dict[bytes | None, int]:
         """Return the time of the newest record of each key near the end of a topic."""
         log = self._parts.log
-        count = (await log.topics())[topic]
+        count = (await log.topics()).get(topic, 0)
         bounds = await log.bounds([TopicPartition(topic, number) for number in range(count)])
-        share = -(-limits.ANSWERS_LOOKED_BACK // count)
         ends = {place: there.end for place, there in bounds.items() if there.end > there.start}
         if not ends:
             return {}
+        share = -(-limits.ANSWERS_LOOKED_BACK // count)
         times: dict[bytes | None, int] = {}
         reader = log.reader({place: max(end - share, bounds[place].start) for place, end in ends.items()})
         try:

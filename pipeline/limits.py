@@ -80,6 +80,8 @@ HASH_INLINE_BYTES = 16 * KIB
 """Up to this size hashing is cheaper than a trip to a thread (below 0.1 ms)."""
 FOLDER_THREADS = 16
 """Files a folder store works on at once; their fsyncs overlap."""
+FOLDERS_OPEN = 384
+"""Folders a folder store keeps open besides those in use; a process usually may have 1024 files open."""
 FOLDER_ROUNDS = 4
 """Rounds of small objects a folder store works on at once."""
 FOLDER_ROUND_OBJECTS = 256
@@ -322,6 +324,8 @@ FETCH_WAIT_EMBEDDED_SECONDS = 1.0
 """Longest wait of one fetch from the embedded log; seeks end it."""
 FETCH_PARTITION_RECORDS = 2000
 """Most records of one partition in one fetch from the embedded log."""
+PARKED_AT_ONCE = 64
+"""Records of one batch put aside together."""
 ANSWERS_LOOKED_BACK = 5000
 """Newest records of a topic that are looked through for answers nobody acknowledged."""
 AGENT_FAILURES_COUNTED = 16

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -76,30 +76,41 @@ async def patiently(agent: str, attempt: Callable[[], Awaitable[T]]) -> T:
 async def park(parts: Parts, agent: str, poisons: Iterable[Poison]) -> None:
     """Put records aside: the raw value into the object store, then an entry on the parked topic.
 
-    Durable when it returns; doing it again replaces object and entry by the same ones.
+    Durable when it returns; doing it again replaces objects and entries by the same ones.
     """
-    for record, reason, error in poisons:
-        name = entry_id(agent, record.topic, record.partition, record.offset)
-        key = parked_key(name)
-        value = record.value or b""
-        await patiently(agent, partial(parts.objects.put, key, value))
-        entry = ParkedEntry(
-            id=name,
-            agent=agent,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            headers=record.headers,
-            reason=reason,
-            error=error,
-            object_key=key,
-            size_bytes=len(value),
-            parked_at=parts.clock.unix(),
-        )
-        await publish(parts, agent, [parked_record(parts, entry)])
-        metrics.AGENT_PARKED.labels(agent).inc()
-        log.warning("parked", agent=agent, id=name, topic=record.topic, offset=record.offset, why=error)
+    waiting = iter(poisons)
+    while some := list(islice(waiting, limits.PARKED_AT_ONCE)):
+        entries = [_entry(agent, each, parts.clock.unix()) for each in some]
+        pairs = zip(entries, some, strict=True)
+        await asyncio.gather(*(_keep(parts, agent, entry, each.record) for entry, each in pairs))
+        # True from here: the values are durable, and nothing tells of them yet.
+        await publish(parts, agent, [parked_record(parts, entry) for entry in entries])
+        metrics.AGENT_PARKED.labels(agent).inc(len(entries))
+        for one in entries:
+            log.warning("parked", agent=agent, id=one.id, topic=one.topic, offset=one.offset, why=one.error)
+
+
+async def _keep(parts: Parts, agent: str, entry: ParkedEntry, record: Record) -> None:
+    await patiently(agent, lambda: parts.objects.put(entry.object_key, record.value or b""))
+
+
+def _entry(agent: str, poison: Poison, now_unix: float) -> ParkedEntry:
+    record, reason, error = poison
+    name = entry_id(agent, record.topic, record.partition, record.offset)
+    return ParkedEntry(
+        id=name,
+        agent=agent,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        headers=record.headers,
+        reason=reason,
+        error=error,
+        object_key=parked_key(name),
+        size_bytes=len(record.value or b""),
+        parked_at=now_unix,
+    )
 
 
 def parked_record(parts: Parts, entry: ParkedEntry) -> NewRecord:

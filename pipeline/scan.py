@@ -155,8 +155,10 @@ class Scan:
 
     async def _send(self, paths: Sequence[Path]) -> None:
         files = files_below(paths)
-        while chunk := await asyncio.to_thread(lambda: list(itertools.islice(files, FILES_AT_ONCE))):
-            found = await asyncio.gather(*(asyncio.to_thread(read, path) for path in chunk))
+        # One thread reads them all: several would only take the interpreter's lock from each other.
+        while found := await asyncio.to_thread(
+            lambda: [read(path) for path in itertools.islice(files, FILES_AT_ONCE)]
+        ):
             for file in found:
                 if not isinstance(file, File):
                     self._report(Found(file.shown, "failed", problem=file.problem))

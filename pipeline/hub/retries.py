@@ -19,6 +19,7 @@ from pipeline.events.task import TaskEvent
 from pipeline.events.topics import ERROR, TASK, system_topic
 from pipeline.hub.tasks import Change, Task
 from pipeline.log.port import NewRecord, Record
+from pipeline.log.record_size import check_size
 from pipeline.processing import Poison
 
 PLUGIN_HEADER = "headrace-plugin"
@@ -47,6 +48,17 @@ def retry_record(prefix: str, task: Task) -> NewRecord:
     return NewRecord(system_topic(prefix, ERROR), task.task.encode(), encode(again), headers)
 
 
+def check_task(prefix: str, task: Task) -> None:
+    """Accept a task that can be given back to its plugin when it is lost.
+
+    Raises:
+        EventError: What it holds is no binary event.
+        TooLarge: Its retry or its final status would be above a limit.
+    """
+    check_size(retry_record(prefix, task))
+    encode(_lost_status(task, "1970-01-01T00:00:00.000000Z"))
+
+
 def lost_records(prefix: str, change: Change, lapsed: Record, clock: Clock) -> tuple[NewRecord, Poison]:
     """Make the end of a task nobody will try again by itself: its final status and what is parked of it.
 
@@ -55,18 +67,21 @@ def lost_records(prefix: str, change: Change, lapsed: Record, clock: Clock) -> t
     """
     task = change.lost
     assert task is not None, "only a lost task has an end"  # noqa: S101 - a bug of the caller
-    why = f"lost task: {task.dequeued}"
-    entity = StatusEntity(
-        input=replace(_event(task), dequeued=task.dequeued), status=ERROR_NETWORK, error=why
-    )
-    author = Author(name=task.plugin, version=task.version, category="plugin")
-    status = StatusEvent(
-        model_version=CURRENT, timestamp=times.text_of(clock.now()), author=author, entity=entity
-    )
+    status = _lost_status(task, times.text_of(clock.now()))
     back = _requeue_record(prefix, task, clock.unix())
     parked = replace(lapsed, key=back.key, value=back.value, headers=back.headers)
-    error = f"{why}: {task.plugin} {task.version} {change.reason}"
+    error = f"{status.entity.error}: {task.plugin} {task.version} {change.reason}"
     return record_of(prefix, status), Poison(parked, "LostTask", error)
+
+
+def _lost_status(task: Task, timestamp: str) -> StatusEvent:
+    entity = StatusEntity(
+        input=replace(_event(task), dequeued=task.dequeued),
+        status=ERROR_NETWORK,
+        error=f"lost task: {task.dequeued}",
+    )
+    author = Author(name=task.plugin, version=task.version, category="plugin")
+    return StatusEvent(model_version=CURRENT, timestamp=timestamp, author=author, entity=entity)
 
 
 def _requeue_record(prefix: str, task: Task, now_unix: float) -> NewRecord:

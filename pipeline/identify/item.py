@@ -119,16 +119,16 @@ class FileItem:
             self._answered.set_exception(error)
 
     def survive(self, death: Death) -> bool:
-        """Give it a second try after its first crash; then ask for its hashes alone; then go without."""
+        """Try again after a first crash; then ask for its hashes alone, as patiently; then go without."""
         self._crashes += death.cause is Cause.CRASH
-        if self._parse and death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
+        if death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
             return True
         if self._problem is None:
             error = death.error(f"parse {self._path}", "only its hashes are known")
             self._problem = Problem(type(error).__name__, str(error))
             metrics.PARSED.labels(death.cause.value).inc()
         if self._parse:
-            self._parse = False
+            self._parse, self._crashes = False, 0
             return True
         self._finish(Identified())
         return False

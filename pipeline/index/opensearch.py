@@ -135,6 +135,7 @@ class OpenSearchIndex:
         await self._server.call("refresh", lambda client: client.indices.refresh(index=names))
 
     async def _prepare(self, *, force: bool) -> None:
+        await asyncio.to_thread(lambda: [schema_of(family) for family in FAMILIES])  # reads files, once
         self._server.open()
         self._vectors = await templates.has_vectors(self._server)
         for family in FAMILIES:

@@ -54,7 +54,7 @@ def further(sort: Sort, mark: Sequence[SqlValue | None]) -> Sql:
     sign = "<" if sort.descending else ">"
     value, last = mark
     # The first bound is where the walk begins, the second passes over those of the same value.
-    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id >= ?)", (value, value, last))
+    return Sql(f"t.value {sign}= ? AND (t.value {sign} ? OR d.id > ?)", (value, value, last))
 
 
 def way(sort: Sort) -> str:

@@ -22,6 +22,7 @@ from pipeline.index.values import Unfit
 from pipeline.index.words import words_of
 
 _DOCUMENTS_PER_STEP: Final = 500
+_TERMS_PER_STATEMENT: Final = 500
 
 _Term = tuple[int, SqlValue, int]
 
@@ -134,7 +135,12 @@ class Derived:
         # In key order neighbours share pages: the tree is touched once for each page, not for each value.
         # Values of one field are of one type, so they compare.
         terms.sort()
-        self._connection.executemany("INSERT INTO terms (field, value, doc) VALUES (?, ?, ?)", terms)
+        # Many rows a statement: each statement lets go of the interpreter's lock and has to win it back.
+        for at in range(0, len(terms), _TERMS_PER_STATEMENT):
+            some = terms[at : at + _TERMS_PER_STATEMENT]
+            rows = ", ".join(["(?, ?, ?)"] * len(some))
+            values = [value for term in some for value in term]
+            self._connection.execute(f"INSERT INTO terms (field, value, doc) VALUES {rows}", values)  # noqa: S608
 
     def _add_words(self, words: Sequence[tuple[int, str]]) -> None:
         self._connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", words)

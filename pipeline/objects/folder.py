@@ -88,7 +88,8 @@ class FolderStore:
     @asynccontextmanager
     async def file(self, key: str) -> AsyncIterator[Path]:
         """Give the stored file itself; it must not be changed."""
-        if await self.stat(key) is None:
+        keys.check(key)
+        if not await self._threads.run(self._tree.holds, key):
             raise NotFound(f"open {key}")
         yield self._tree.path(key)
 

@@ -22,9 +22,11 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline import limits
 from pipeline.errors import BadInput, Conflict, Damaged, Unavailable
 from pipeline.objects import keys
 from pipeline.objects.faults import file_faults
+from pipeline.objects.open_folders import OpenFolders
 from pipeline.objects.port import Stat
 from pipeline.objects.scratch import Scratch
 
@@ -32,7 +34,6 @@ _FOLDER_MODE = 0o755
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ATTRIBUTE = "user.headrace.metadata"
-_KNOWN_FOLDERS = 65536
 _Parts = tuple[str, ...]
 
 
@@ -48,7 +49,7 @@ class Tree:
         self.scratch = Scratch(root / keys.PARTIAL)
         self._descriptor = -1
         self._making = threading.Lock()
-        self._known: set[_Parts] = set()
+        self._folders = OpenFolders(limits.FOLDERS_OPEN)
 
     def open(self) -> None:
         """Make the root when missing and remove what dead processes left; safe to repeat."""
@@ -63,10 +64,10 @@ class Tree:
     def close(self) -> None:
         """Let go of the root; safe to repeat."""
         self.scratch.close()
+        self._folders.close()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-        self._known.clear()
 
     def path(self, key: str) -> Path:
         """Return where an object lies."""
@@ -74,6 +75,15 @@ class Tree:
         return self.root.joinpath(*folder, name)
 
     # --- reading ---
+
+    def holds(self, key: str) -> bool:
+        """Tell whether there is an object, with one look."""
+        with file_faults(f"look for {key}"):
+            try:
+                found = self.path(key).stat(follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return modes.S_ISREG(found.st_mode)
 
     def open_object(self, key: str) -> int | None:
         """Return a descriptor of an object, None when there is none."""
@@ -109,11 +119,7 @@ class Tree:
                 a folder or lies below an object.
         """
         folder, last = _place(key)
-        self._ensure(folder)
-        with file_faults(f"store {key}"), self._folder(folder) as parent:
-            if parent is None:
-                self._known.discard(folder)
-                raise Unavailable(f"store {key}", "its folder vanished", "leave the object folder alone")
+        with file_faults(f"store {key}"), self._kept_folder(folder) as parent:
             try:
                 if only_if_absent:
                     # A crash after this line leaves the whole object and, beside it, the unfinished name.
@@ -126,6 +132,10 @@ class Tree:
                 raise Conflict(f"store {key}", "there is one already") from error
             except IsADirectoryError as error:
                 raise Conflict(f"store {key}", "other objects lie below this key") from error
+            except FileNotFoundError as error:
+                self._folders.forget(folder)
+                why = "its folder vanished"
+                raise Unavailable(f"store {key}", why, "leave the object folder alone") from error
             finally:
                 # Before anyone is told "stored" or "already there", that name is on disk.
                 if durably:
@@ -133,9 +143,8 @@ class Tree:
 
     def flush_folder_of(self, key: str) -> None:
         """Bring the names in the folder of a key to disk."""
-        with file_faults(f"store {key}"), self._folder(_place(key)[0]) as parent:
-            if parent is not None:
-                os.fsync(parent)
+        with file_faults(f"store {key}"), self._kept_folder(_place(key)[0]) as parent:
+            os.fsync(parent)
 
     def delete(self, key: str) -> bool:
         """Remove an object; True when there was one. Durable when it returns."""
@@ -187,18 +196,32 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def _ensure(self, folder: _Parts) -> None:
-        """Make a folder and those above it, each durable before anything is put into it."""
-        if folder in self._known:
-            return
-        with self._making, file_faults(f"make the folder {'/'.join(folder)}"):
+    @contextmanager
+    def _kept_folder(self, folder: _Parts) -> Iterator[int]:
+        """Give a folder to put objects into, made when missing, as a descriptor that stays for the next."""
+        descriptor = self._folders.take(folder)
+        if descriptor is None:
+            descriptor = self._folders.add(folder, self._made(folder))
+        try:
+            yield descriptor
+        finally:
+            self._folders.give_back(folder, descriptor)
+
+    def _made(self, folder: _Parts) -> int:
+        """Make a folder and those above it, each durable before anything is put into it; open it."""
+        with self._making:
             for depth in range(len(folder)):
                 with self._folder(folder[:depth]) as parent:
                     if parent is not None:
                         _make_folder(folder[depth], parent)
-            if len(self._known) >= _KNOWN_FOLDERS:
-                self._known.clear()
-            self._known.add(folder)
+            with self._folder(folder) as made:
+                if made is None:
+                    raise Unavailable(
+                        f"make the folder {'/'.join(folder)}",
+                        "it vanished",
+                        "leave the object folder alone",
+                    )
+                return os.dup(made)
 
     @property
     def descriptor(self) -> int:

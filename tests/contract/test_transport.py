@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.errors import Conflict, Damaged
+from pipeline.errors import Conflict, Damaged, Unavailable
 from pipeline.log.port import NewRecord, Record
 from pipeline.log.transport.batch import Batch
 from pipeline.log.transport.watchdog import Watchdog
@@ -330,6 +330,39 @@ async def test_run_ends_when_told_and_says_why_when_the_app_crashes(site: Site) 
     async with asyncio.timeout(60):
         with pytest.raises(Damaged, match="as a test wants it"):
             await task
+
+
+async def test_stopped_at_any_moment_of_its_start_an_app_leaves_nothing_behind(site: Site) -> None:
+    """On Kafka a member that did not leave its group would hold up the next one for its session."""
+    topic = await site.topic(partitions=2)
+    await site.feed(topic, 10)
+    session: dict[str, Any] = {
+        "broker_session_timeout": 100.0,
+        "broker_rebalance_timeout": 100.0,
+        "broker_request_timeout": 110.0,
+    }
+    settled = len(asyncio.all_tasks())
+    for turn in range(12):
+        app = site.app(site.group(), partitions=2, **session)
+        app.Table("rows")
+        taking(app, topic)
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(turn * (0.01 if site.embedded else 0.06), stop.set)
+        await app.run(stop)
+        await until(lambda: len(asyncio.all_tasks()) <= settled)
+    app = site.app(site.group(), partitions=2, **session)
+    app.Table("rows")
+    taken = taking(app, topic)
+    async with running(app):
+        await until(lambda: len(taken.records) == 10)
+
+
+async def test_an_app_that_cannot_start_says_why(tmp_path: Path) -> None:
+    from pipeline.log.transport.app import create_app
+
+    app = create_app("g", "headrace-kafka://127.0.0.1:1", data_folder=tmp_path, partitions=1)
+    with pytest.raises(Unavailable, match="start the agents of group g"):
+        await app.run(asyncio.Event())
 
 
 async def test_an_agent_that_fails_again_and_again_neither_ends_the_process_nor_skips(

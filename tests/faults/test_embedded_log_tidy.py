@@ -214,6 +214,32 @@ async def test_a_crash_between_compaction_and_its_snapshot_changes_nothing(tmp_p
     raise AssertionError("compaction never ended")
 
 
+# --- large segments ---
+
+
+async def test_any_offset_of_a_large_segment_is_found_on_disk(tmp_path: Path) -> None:
+    """Records from tiny to larger than what is read at once, in frames of all sizes."""
+    place = TopicPartition("t", 0)
+    log = await open_log(tmp_path / "log", ManualClock(START), TopicSpec("t"))
+    sizes = [0, 10, 1000, 70_000, 300_000, 1_100_000, 3_000_000]
+    expected: list[bytes] = []
+    for turn in range(12):
+        new = [b"%d " % (len(expected) + n) * 5 + bytes(sizes[(turn + n) % 7]) for n in range(turn + 1)]
+        await log.append([NewRecord("t", None, value) for value in new])
+        expected += new
+    await log.close()
+
+    await log.open()
+    for offset in [*range(len(expected) - 1, -1, -7), 0, 1, 2]:
+        found = await log.read_now(place, offset, 3, 1)
+        assert found
+        assert [record.offset for record in found] == list(range(offset, offset + len(found)))
+        assert all(record.value == expected[record.offset] for record in found)
+    everything = await read_from(log, place, 0)
+    assert [record.value for record in everything] == expected
+    await log.close()
+
+
 # --- against a model ---
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d"])

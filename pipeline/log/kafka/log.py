@@ -117,10 +117,15 @@ class KafkaLog:
 
     async def _settle(self, specs: Sequence[TopicSpec]) -> None:
         """Wait until the brokers show new topics: they say yes before all of them know."""
-        async with asyncio.timeout(self._timeout_seconds):
-            while any(not self._topics.get(spec.name) for spec in specs):
-                self._topics = await self._open.topics()
-                await asyncio.sleep(limits.CALL_BACKOFF_SECONDS / 4)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while any(not self._topics.get(spec.name) for spec in specs):
+                    self._topics = await self._open.topics()
+                    await asyncio.sleep(limits.CALL_BACKOFF_SECONDS / 4)
+        except TimeoutError:
+            missing = [spec.name for spec in specs if not self._topics.get(spec.name)]
+            why = "the brokers took them and do not show them"
+            raise Unavailable(f"create topics {', '.join(missing)}", why, "try again") from None
 
     async def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic, by name."""

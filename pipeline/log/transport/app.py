@@ -95,9 +95,8 @@ class App(faust.App):
         starting = asyncio.ensure_future(self.start())
         stopping = asyncio.ensure_future(stop.wait())
         crashing = asyncio.ensure_future(self.wait_until_stopped())
-        tasks = (starting, stopping, crashing)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((starting, stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
                 await asyncio.wait((stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
@@ -108,10 +107,11 @@ class App(faust.App):
             raise Unavailable(f"start the agents of group {self.conf.id}", repr(error)) from error
         finally:
             # The start ends before the stop begins: what it began after that would stay for ever.
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.wait((starting, stopping))
             await self.stop()
+            await crashing
         self._raise_crash()
 
     def _raise_crash(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition as KafkaPartition
@@ -24,14 +24,53 @@ from pipeline.log.transport.drain import LeanConsumer
 from pipeline.log.transport.producer import CollectingProducer
 
 
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust's listener, which must not keep aiokafka in its group when the app stops meanwhile."""
+
+    def on_partitions_revoked(self, revoked: Any) -> Awaitable[None]:
+        """Tell the app (called in aiokafka's thread)."""
+        return self._unless_stopped(super().on_partitions_revoked(revoked))
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        """Tell the app (called in aiokafka's thread)."""
+        await self._unless_stopped(super().on_partitions_assigned(assigned))
+
+    async def _unless_stopped(self, call: Awaitable[None]) -> None:
+        telling = asyncio.ensure_future(call)
+        stopping = asyncio.ensure_future(self._thread._stopped.wait())
+        try:
+            await asyncio.wait({telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            telling.cancel()
+        if telling.done():
+            telling.result()
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka, which must not outlive a stop because a broker is silent."""
 
+    def _start_thread(self) -> None:
+        try:
+            super()._start_thread()
+        except Exception as error:  # noqa: BLE001 - whoever started the thread was given it, whatever it is
+            self.log.debug("the consumer's thread ended: %r", error)
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Log what Faust would print."""
+        self.log.error(msg.format(*fmt))
+
     async def stop(self) -> None:
-        """Stop the thread, also one that has only just begun to start."""
-        while self._thread is not None and self._thread.is_alive() and not self._started.is_set():
+        """Stop the thread, also one that has only just begun to start, or never did."""
+        if self._thread is None:
+            self.thread_loop.close()
+            return
+        while self._beginning():  # noqa: ASYNC110 - the flag is set by another thread
             await asyncio.sleep(limits.THREAD_LOOK_SECONDS)
         await super().stop()
+
+    def _beginning(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
 
     async def on_thread_stop(self) -> None:
         """Leave the group and close; when that takes too long the brokers find out by themselves."""
@@ -42,6 +81,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(LeanConsumer, driver.Consumer):
     """Faust's Kafka consumer, lean."""
+
+    RebalanceListener = RebalanceListener
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -68,6 +109,9 @@ class Consumer(LeanConsumer, driver.Consumer):
         except IllegalStateError:
             return None
         return position
+
+    def close(self) -> None:
+        """Nothing: Faust would cut the connection of a member that has yet to leave its group."""
 
     def highwater(self, tp: Any) -> int:
         """Return the end of a partition as it was last seen; 0 when it was lost meanwhile."""
