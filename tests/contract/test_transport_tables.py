@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pipeline import limits
-from pipeline.errors import Conflict, SettingError, TooLarge, Unavailable
+from pipeline.errors import BadInput, Conflict, SettingError, TooLarge, Unavailable
 from pipeline.log.port import NewRecord, Placed, TopicPartition
 from tests.contract.transport_site import Site, embedded_site, kafka_site, running, until
 from tests.contract.transport_worker import add_agent
@@ -136,6 +136,23 @@ async def test_nothing_is_acknowledged_while_the_log_is_down_and_all_is_kept_in_
     changelog = await site.read_all(table.changelog_topic_name)
     assert [record.value for record in changelog if record.key == b"same"] == [b"%d" % n for n in range(5)]
     assert {record.key for record in changelog} == {b"same", *(b"k%d" % n for n in range(5))}
+
+
+async def test_a_write_the_log_refuses_for_good_ends_the_app_with_the_reason_and_commits_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await site.topic()
+    app, _ = with_table(site, topic)
+
+    async def refuse(records: Sequence[NewRecord]) -> list[Placed]:
+        raise BadInput("append", f"as a test wants it: {len(records)}")
+
+    monkeypatch.setattr(app.producer, "append_all", refuse)
+    await site.feed(topic, 5)
+    async with asyncio.timeout(60):
+        with pytest.raises(BadInput, match="as a test wants it"):
+            await app.run(asyncio.Event())
+    assert await site.committed(site.group(), topic) is None
 
 
 async def test_a_stop_does_not_wait_for_ever_for_a_log_that_is_down(

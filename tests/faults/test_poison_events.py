@@ -162,7 +162,7 @@ async def test_no_event_stops_the_next_one(tmp_path: Path, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize(
-    "event", [b"null", b"7", b"{}", json.dumps(BY_MODEL["status"]).encode(), b'"%s"' % (b"x" * 3_000_000)]
+    "event", [b"null", b"7", b"{}", b'"%s"' % (b"x" * 3_000_000)], ids=("null", "number", "empty", "large")
 )
 async def test_a_task_that_could_never_be_given_back_is_parked_when_it_is_taken(
     tmp_path: Path, event: bytes
