@@ -2,7 +2,7 @@
 
 ``up`` is everything in one process on the embedded parts; ``worker`` and ``api`` are its two halves, to be
 started as often as needed over the servers the settings name. All wait for parts that are down and end in
-order on SIGINT and SIGTERM.
+order, with exit code 0, on SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
     """Run to the signal that ends it; being stopped is how these processes end well."""
     with suppress(KeyboardInterrupt):
         run_loop(process)
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    """Serve until somebody asks for the end, which is no failure."""
+    with suppress(KeyboardInterrupt):
+        run_loop(serving)
 
 
 async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:

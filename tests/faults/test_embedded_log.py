@@ -176,6 +176,19 @@ async def test_damage_in_a_segment_names_file_and_offset_and_spares_the_rest(tmp
         assert [r.value for r in await log.read_now(PLACE, 10, 100)] == [b"new"]
 
 
+async def test_damage_in_a_large_record_is_never_handed_out(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    async with opened(folder) as log:
+        await log.create_topics([TopicSpec("t")])
+        for _ in range(2):
+            await append(log, bytes(1_500_000))
+    flip(segment(folder), segment(folder).stat().st_size - 1000)
+    async with opened(folder) as log:
+        assert [record.offset for record in await log.read_now(PLACE, 0, 1, 1)] == [0]
+        with pytest.raises(Damaged, match=f"offset {segment(folder).stat().st_size // 2}"):
+            await log.read_now(PLACE, 1, 1, 1)
+
+
 @pytest.mark.parametrize("what", ["shorter", "gone", "snapshot", "journal"])
 async def test_a_file_that_is_cut_or_gone_is_named_at_start(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "log"

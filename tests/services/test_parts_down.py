@@ -1,0 +1,93 @@
+"""A part that is down, at the start and in the middle: a logged reason, a wait, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.app import Parts
+from pipeline.errors import Unavailable
+from tests.holdings import check_complete, published
+from tests.processes import until
+from tests.realfiles import real_files
+from tests.services import servers
+from tests.services.lab import SOURCE, Lab, submit_all
+from tests.services.servers import OwnServers
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.s3,
+    pytest.mark.postgres,
+    pytest.mark.opensearch,
+    pytest.mark.timeout(600),
+]
+
+FILES = 60
+PATIENCE_SECONDS = 240.0
+PARTS = {"kafka": "log", "s3": "objects", "postgres": "database", "opensearch": "index"}
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[OwnServers]:
+    """Give a set of servers that this module may stop."""
+    if servers.command() is None:
+        pytest.skip(f"needs {servers.VARIABLE}, the command that starts and stops servers")
+    made = OwnServers()
+    try:
+        yield made
+    finally:
+        made.wipe()
+
+
+@pytest.fixture
+async def own_lab(tmp_path: Path, unique: str, own: OwnServers) -> Lab:
+    """Give an installation on them."""
+    return Lab(own.start(), unique, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+async def test_a_part_that_is_down_is_waited_for_and_nothing_is_lost(
+    own: OwnServers, own_lab: Lab, name: str
+) -> None:
+    paths = real_files(FILES)
+    third = FILES // 3
+    async with own_lab.parts() as parts:
+        hashes = await submit_all(parts, paths[:third])
+        await own.down(name)
+        with own_lab.worker("one") as worker:
+            await worker.says(f"part={PARTS[name]}")
+            await own.up(name)
+            await own_lab.settled(parts, PATIENCE_SECONDS)
+            hashes += await submit_all(parts, paths[third : 2 * third])
+            await some_enriched(parts, third)
+            await own.down(name)
+            told = len(worker.told())
+            hashes += await submitted_meanwhile(parts, paths[2 * third :], name)
+            await until(lambda: "waiting" in worker.told()[told:], PATIENCE_SECONDS)
+            await own.up(name)
+            hashes += await submit_all(parts, paths[len(hashes) :])
+            await own_lab.settled(parts, PATIENCE_SECONDS)
+            assert worker.running
+            assert "Traceback" not in worker.told()
+        await check_complete(parts, SOURCE, hashes)
+
+
+async def some_enriched(parts: Parts, before: int) -> None:
+    """Return when the worker is in the middle of it."""
+
+    async def are_some() -> bool:
+        return await published(parts, SOURCE, "enriched") > before
+
+    await until(are_some, PATIENCE_SECONDS)
+
+
+async def submitted_meanwhile(parts: Parts, paths: list[Path], name: str) -> list[str]:
+    """Submit while a part is down: refused with a reason when it needs that part, accepted otherwise."""
+    if name in ("postgres", "opensearch"):
+        return await submit_all(parts, paths)
+    with pytest.raises(Unavailable) as refused:
+        await submit_all(parts, paths[:1])
+    assert refused.value.why
+    return []
