@@ -138,7 +138,7 @@ PARSER_PAUSE_MAX_SECONDS = 10.0
 PARSER_OPEN_FILES = 32
 """File descriptors of one parser process."""
 PARSER_MESSAGE_MAX_BYTES = 16 * MIB
-"""Largest message between the service and a parser process; the most rule hits with the most metadata fit."""
+"""Largest message between the service and a parser process; the most rule hits with all their data fit."""
 PARSER_BLOCKS_BYTES = 256 * KIB
 """Blocks sent to a parser process together, when only their MIME types are asked for."""
 PARSER_ERROR_BYTES = 4 * KIB

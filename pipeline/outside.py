@@ -18,6 +18,9 @@ from pipeline.errors import StorageFull, Unavailable
 
 T = TypeVar("T")
 
+# Each retry is counted by a metric, and whoever gives up or waits says why: a line a retry says it twice.
+stamina.instrumentation.set_on_retry_hooks(())
+
 
 async def call(
     part: str,

@@ -16,7 +16,8 @@ from tests.services.lab import Servers
 VARIABLE = "PIPELINE_SERVICES"
 USUAL = Path(__file__).parents[2].parent / "shared" / "services" / "services"
 START_SECONDS = 240.0
-_EXPORT = re.compile(r"export (\w+)=(\S+)")
+S3_NAMES = ("ENDPOINT", "REGION", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
+_EXPORT = re.compile(r"export PIPELINE_TEST_(\w+)=(\S+)")
 _SMALL = {"PIPELINE_SERVICES_KAFKA_MEMORY": "512m", "PIPELINE_SERVICES_OPENSEARCH_MEMORY": "512m"}
 
 
@@ -41,13 +42,8 @@ class OwnServers:
     def start(self) -> Servers:
         """Start all; return where they are."""
         told = dict(_EXPORT.findall(self._run("up")))
-        s3 = S3Server(*(told[f"PIPELINE_TEST_S3_{n}"] for n in S3_VARIABLES))
-        return Servers(
-            told["PIPELINE_TEST_KAFKA"],
-            s3,
-            told["PIPELINE_TEST_POSTGRES"],
-            told["PIPELINE_TEST_OPENSEARCH"],
-        )
+        s3 = S3Server(*(told[f"S3_{name}"] for name in S3_NAMES))
+        return Servers(told["KAFKA"], s3, told["POSTGRES"], told["OPENSEARCH"])
 
     def wipe(self) -> None:
         """Stop all and remove everything they had."""
@@ -74,6 +70,3 @@ class OwnServers:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-
-S3_VARIABLES = ("ENDPOINT", "REGION", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
