@@ -23,6 +23,7 @@ from pipeline.log.lag import lag
 from pipeline.log.location import embedded_folder, kafka_connection
 from pipeline.log.port import TopicPartition
 from pipeline.log.transport.app import App, create_app, embedded_broker, kafka_broker
+from pipeline.log.transport.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +141,12 @@ async def _run(
     )
     attach(app)
     await parts.log.create_topics(app.changelogs())
-    await app.run(stop)
+    watching = asyncio.create_task(Watchdog(app, parts.clock).run())
+    try:
+        await app.run(stop)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def _session(seconds: float) -> dict[str, float]:

@@ -17,15 +17,15 @@ NOISY = (
     "aiokafka",
     "faust",
     "mode",
-    "opensearch",
     "alembic",
     "aiosqlite",
     "sqlalchemy.engine",
     "pipeline.log.transport",
 )
 """Whose INFO is of no use to an operator: libraries, and Faust's services under our names."""
-SILENT = ("mode.timers",)
-"""Whose warnings are of no use either: that a busy process commits some milliseconds late is no news."""
+SILENT = ("mode.timers", "opensearch")
+"""Whose warnings are of no use either: that a timer is some milliseconds late is no news, and what a
+request to OpenSearch failed of is in the error we make of it."""
 
 
 def configure(settings: LoggingSettings) -> None:
@@ -69,4 +69,6 @@ def configure(settings: LoggingSettings) -> None:
 def _renderers(form: str) -> list[structlog.typing.Processor]:
     if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # The pretty tracebacks of rich would print every local variable, passwords among them.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
