@@ -27,7 +27,7 @@ from pipeline.log.port import NewRecord, Record
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
 from pipeline.objects.keys import stream_key
-from pipeline.processing import park, patiently, poison, publish
+from pipeline.processing import park, patiently, poison
 
 NAME = "enrich"
 ACTIONS = ("sourced", "extracted", "augmented")
@@ -61,11 +61,12 @@ async def _enrich(parts: Parts, pool: ParserPool, answered: Answered, batch: Bat
         event = decode_stored("binary", record.value)
         if event is not None and lacks_metadata(event):
             outline = record_of(parts.settings.events.prefix, enriched_outline(event))
-            if not await answered.has(outline, record):
-                found = await patiently(NAME, lambda: _identify(parts, pool, event))
-                if not batch.current:
-                    return  # whoever has the partition now does it
-                await publish(parts, NAME, [found])
+            async with answered.alone(outline):
+                if not await answered.has(outline, record):
+                    found = await patiently(NAME, lambda: _identify(parts, pool, event))
+                    if not batch.current:
+                        return  # whoever has the partition now does it
+                    await answered.publish(found)
     except (BadInput, NotFound, Damaged) as error:
         await park(parts, NAME, [poison(record, error)])
     batch.acknowledge_record(record)

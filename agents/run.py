@@ -8,10 +8,12 @@ what it had not acknowledged.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import structlog
 
@@ -28,6 +30,7 @@ from pipeline.log.transport.watchdog import Watchdog
 log = structlog.get_logger(__name__)
 
 Attach = Callable[[App], None]
+Address = tuple[str, int]
 
 
 class Agents:
@@ -56,7 +59,7 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
     Args:
         parts: Opened parts.
         statistics: ``host:port`` of Faust's statistics pages; the agents after the first take the next
-            ports. Empty for none.
+            ports. Empty for none. Where an address is taken there are no pages, which stops no work.
     """
     names = parts.settings.worker.agents
     stop = asyncio.Event()
@@ -66,8 +69,9 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
         for position, name in enumerate(names):
-            port = int(statistics.rpartition(":")[2]) + position if statistics else None
-            group.create_task(_supervise(parts, name, attaches[name], stop, port))
+            host, _, port = statistics.rpartition(":")
+            pages = (host.strip("[]"), int(port) + position) if statistics else None
+            group.create_task(_supervise(parts, name, attaches[name], stop, pages))
         try:
             yield Agents(parts, names)
         except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
@@ -104,13 +108,13 @@ async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -
 
 
 async def _supervise(
-    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, statistics_port: int | None
+    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pages: Address | None
 ) -> None:
     """Keep one agent running; a crash costs a pause, never a record."""
     pause_seconds = limits.CALL_BACKOFF_SECONDS
     while not stop.is_set():
         try:
-            await _run(parts, name, attach, stop, statistics_port)
+            await _run(parts, name, attach, stop, pages)
         except HeadraceError as error:
             metrics.AGENT_FAILED.labels(name).inc()
             log.warning("agent starts again", agent=name, reason=str(error), in_seconds=pause_seconds)
@@ -121,9 +125,7 @@ async def _supervise(
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
 
 
-async def _run(
-    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, statistics_port: int | None
-) -> None:
+async def _run(parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pages: Address | None) -> None:
     settings = parts.settings
     folder = embedded_folder(settings.log, settings.data_folder)
     connection = None if folder else kafka_connection(settings.log, settings.kafka)
@@ -136,8 +138,8 @@ async def _run(
         partitions=settings.events.partitions,
         replicas=settings.events.replicas,
         connection=connection,
-        web_port=statistics_port,
         **_session(settings.kafka.session_seconds),
+        **await asyncio.to_thread(_pages, name, pages),
     )
     attach(app)
     await parts.log.create_topics(app.changelogs())
@@ -149,7 +151,20 @@ async def _run(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-def _session(seconds: float) -> dict[str, float]:
+def _pages(name: str, address: Address | None) -> dict[str, Any]:
+    """Say in Faust's words where the statistics pages of an agent are, if anywhere."""
+    if address is None:
+        return {}
+    host, port = address
+    try:
+        with socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return {"web_port": port, "web_enabled": True, "web_bind": host, "web_host": host}
+    except OSError as error:
+        log.warning("no statistics pages", agent=name, address=f"{host}:{port}", reason=error.strerror)
+        return {}
+
+
+def _session(seconds: float) -> dict[str, Any]:
     """Say in Faust's words how long a worker may be silent; means nothing to the embedded log."""
     return {
         "broker_session_timeout": seconds,

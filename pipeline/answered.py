@@ -1,21 +1,25 @@
 """Which events were answered already: for an agent whose answers may stand on the log unacknowledged.
 
-An agent publishes first and acknowledges after, so a worker that dies in between leaves answers to records
-that come again. They are looked up at the end of the topics they went to, once for every time partitions
-were given to this worker: whoever had the partitions before may have written until then. So a repeat is
-left out instead of published again. What lies further back than `limits.ANSWERS_LOOKED_BACK` is not seen,
-and is repeated under the same key.
+An agent publishes first and acknowledges after, so a worker that dies or gives up its partitions in between
+leaves answers to records that come again. They are looked up at the end of the topics they went to, once
+for every time partitions were given to this worker: whoever had the partitions before may have written
+until then. So a repeat is left out instead of published again. What lies further back than
+`limits.ANSWERS_LOOKED_BACK` is not seen, and is repeated under the same key.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from pipeline import limits
 from pipeline.app import Parts
 from pipeline.log.port import NewRecord, Record, TopicPartition
-from pipeline.processing import patiently
+from pipeline.processing import patiently, publish
+
+Times = dict[bytes | None, int]
+"""The time of the newest record of each key, in unix milliseconds."""
 
 
 class Answered:
@@ -32,8 +36,21 @@ class Answered:
         self._agent = agent
         self._generation = generation
         self._looked_up_in: int | None = None
-        self._times: dict[str, dict[bytes | None, int]] = {}
+        self._times: dict[str, Times] = {}
         self._turn = asyncio.Lock()
+        self._underway: dict[bytes | None, asyncio.Future[None]] = {}
+
+    @asynccontextmanager
+    async def alone(self, answer: NewRecord) -> AsyncIterator[None]:
+        """Hold off others that are about to give the same answer: a record may come again meanwhile."""
+        while (other := self._underway.get(answer.key)) is not None:
+            await other
+        mine = self._underway[answer.key] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._underway[answer.key]
+            mine.set_result(None)
 
     async def has(self, answer: NewRecord, to: Record) -> bool:
         """Tell whether a record with the answer's key followed the record on the answer's topic."""
@@ -48,7 +65,16 @@ class Answered:
                 self._times[answer.topic] = times
         return times.get(answer.key, -1) >= to.timestamp_ms
 
-    async def _newest(self, topic: str) -> dict[bytes | None, int]:
+    async def publish(self, answer: NewRecord) -> None:
+        """Append an answer, waiting out a log that is down; durable when it returns."""
+        await publish(self._parts, self._agent, [answer])
+        times = self._times.get(answer.topic)
+        if times is not None:
+            times[answer.key] = int(self._parts.clock.unix() * 1000)
+            if len(times) > 2 * limits.ANSWERS_LOOKED_BACK:
+                del times[next(iter(times))]
+
+    async def _newest(self, topic: str) -> Times:
         """Return the time of the newest record of each key near the end of a topic."""
         log = self._parts.log
         count = (await log.topics()).get(topic, 0)
@@ -57,7 +83,7 @@ class Answered:
         if not ends:
             return {}
         share = -(-limits.ANSWERS_LOOKED_BACK // count)
-        times: dict[bytes | None, int] = {}
+        times: Times = {}
         reader = log.reader({place: max(end - share, bounds[place].start) for place, end in ends.items()})
         try:
             while any(reader.positions()[place] < end for place, end in ends.items()):

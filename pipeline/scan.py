@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from pipeline.index.documents import documents_of
 from pipeline.index.query import And, Query, Term
 from pipeline.log.port import Reader, Record, TopicPartition
 from pipeline.objects.keys import stream_key
-from pipeline.scan_files import File, files_below, read
+from pipeline.scan_files import File, Unread, files_below, read
 from pipeline.submission import sourced_event
 
 SOURCE = "scan"
@@ -115,9 +115,11 @@ class Scan:
         return {partition: bound.end for partition, bound in bounds.items()}
 
     async def _read_results(self, reader: Reader, sending: asyncio.Task[None]) -> None:
-        """Report results until all files are sent and nothing is left to read."""
+        """Report results until all files are sent and nothing is left to read, or sending failed."""
         while True:
             sent = sending.done()
+            if sent and sending.exception() is not None:
+                return  # what was announced is answered from the index next time
             unanswered = [
                 file for key in self._announced.keys() - self._underway for file in self._announced[key]
             ]
@@ -155,10 +157,7 @@ class Scan:
 
     async def _send(self, paths: Sequence[Path]) -> None:
         files = files_below(paths)
-        # One thread reads them all: several would only take the interpreter's lock from each other.
-        while found := await asyncio.to_thread(
-            lambda: [read(path) for path in itertools.islice(files, FILES_AT_ONCE)]
-        ):
+        while found := await asyncio.to_thread(_read_next, files):
             for file in found:
                 if not isinstance(file, File):
                     self._report(Found(file.shown, "failed", problem=file.problem))
@@ -235,6 +234,15 @@ class Scan:
             source_timestamp=file.modified,
             now=self._parts.clock.now(),
         )
+
+
+def _read_next(files: Iterator[Path]) -> list[File | Unread]:
+    """List some files, then read them, one after the other.
+
+    All in one thread: several would only take the interpreter's lock from each other.
+    """
+    listed = list(itertools.islice(files, FILES_AT_ONCE))
+    return [read(path) for path in listed]
 
 
 def _key(file: File) -> _Key:

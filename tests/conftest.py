@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytest.register_assert_rewrite("tests.holdings")
+
 _VARIABLES = {
     "kafka": "PIPELINE_TEST_KAFKA",
     "s3": "PIPELINE_TEST_S3_ENDPOINT",

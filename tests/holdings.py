@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agents import archive
 from pipeline.app import Parts
 from pipeline.database import tables
+from pipeline.events.codec import decode_stored
+from pipeline.events.models import BinaryEvent
 from pipeline.events.topics import binary_topic
 from pipeline.index.query import And, Condition, Query, Term
 from pipeline.log.port import TopicPartition
@@ -70,6 +72,14 @@ async def check_complete(
     assert len(await times_published(parts, source, "sourced")) == len(hashes)
     assert len(await times_published(parts, source, "enriched")) == len(hashes)
     return held
+
+
+async def submitted_hashes(parts: Parts, source: str) -> list[str]:
+    """Return the hashes of a source's files, one for each that was ever announced."""
+    topic = binary_topic(parts.settings.events.prefix, source, "sourced")
+    newest = {record.key: record.value for record in await records_of(parts, topic)}
+    events = [decode_stored("binary", value) for value in newest.values()]
+    return [event.entity.sha256 for event in events if isinstance(event, BinaryEvent)]
 
 
 async def found_by_hash(parts: Parts, hashes: Iterable[str]) -> set[str]:

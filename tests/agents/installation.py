@@ -10,11 +10,14 @@ from typing import Any
 
 from agents.run import Agents, running
 from pipeline.app import Parts, make_parts, open_parts
+from pipeline.events.parked import ParkedEntry, decode_parked
+from pipeline.events.topics import PARKED, system_topic
 from pipeline.log.port import Record, TopicPartition
 from pipeline.settings import Settings, load
 
 PATIENCE_SECONDS = 60.0
 """How long a state may take to come about before the test gives up; never how long one is waited for."""
+_ID_LENGTH = 32
 
 
 def settings_in(folder: Path, agents: Sequence[str], **sections: dict[str, Any]) -> Settings:
@@ -63,3 +66,12 @@ async def records_of(parts: Parts, topic: str) -> list[Record]:
     finally:
         await reader.close()
     return found
+
+
+async def parked_entries(parts: Parts) -> list[ParkedEntry]:
+    """Return every parked entry, as it was last. What stands there under no entry's id is left out."""
+    topic = system_topic(parts.settings.events.prefix, PARKED)
+    newest = {record.key: record.value for record in await records_of(parts, topic)}
+    return [
+        decode_parked(value) for key, value in newest.items() if len(key or b"") == _ID_LENGTH and value
+    ]

@@ -9,10 +9,17 @@ import pytest
 
 from pipeline.app import Parts
 from pipeline.events.codec import decode_stored
-from pipeline.events.parked import ParkedEntry, decode_parked
+from pipeline.events.parked import ParkedEntry
 from pipeline.events.task import decode_task
-from pipeline.events.topics import PARKED, system_topic
-from tests.agents.installation import installation, records_of, settings_in, settled, until
+from pipeline.events.topics import system_topic
+from tests.agents.installation import (
+    installation,
+    parked_entries,
+    records_of,
+    settings_in,
+    settled,
+    until,
+)
 from tests.agents.standin import Standin
 
 QUICK: dict[str, Any] = {
@@ -22,11 +29,6 @@ QUICK: dict[str, Any] = {
     "retries": 2,
 }
 TASKS = 100
-
-
-async def parked_in(parts: Parts) -> list[ParkedEntry]:
-    topic = system_topic(parts.settings.events.prefix, PARKED)
-    return [decode_parked(record.value or b"") for record in await records_of(parts, topic)]
 
 
 async def test_tasks_of_a_plugin_that_died_come_back_to_it_alone_and_are_parked_after_the_limit(
@@ -50,11 +52,11 @@ async def test_tasks_of_a_plugin_that_died_come_back_to_it_alone_and_are_parked_
         await dying.take_retries(retry for retry in await dying.offered() if retry.attempt == 2)
 
         async def all_parked() -> bool:
-            return len(await parked_in(parts)) >= TASKS
+            return len(await parked_entries(parts)) >= TASKS
 
         await until(all_parked)
         await settled(agents)
-        parked = await parked_in(parts)
+        parked = await parked_entries(parts)
         assert len({entry.id for entry in parked}) == TASKS
         assert await other.offered() == []
         assert not {retry.previous for retry in await dying.offered()} - set(first) - set(second)
@@ -113,6 +115,6 @@ async def test_a_malformed_task_event_is_parked_and_stops_nothing(tmp_path: Path
             return len(await plugin.offered()) == 1
 
         await until(offered)
-        [entry] = await parked_in(parts)
+        [entry] = await parked_entries(parts)
         assert (entry.agent, entry.topic, entry.offset) == ("track", topic, 0)
         assert entry.reason == "EventCorrupt"

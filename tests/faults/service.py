@@ -85,7 +85,7 @@ async def service(
     """
     data = folder / "data"
     process = Process(
-        [*options, "up", "--data", str(data), "--listen", "127.0.0.1:0"],
+        ["-s", "worker.stats_listen=", *options, "up", "--data", str(data), "--listen", "127.0.0.1:0"],
         log=folder / "up.log",
         environment=environment(folder),
         before=before,

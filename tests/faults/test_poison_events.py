@@ -17,14 +17,21 @@ import pytest
 from pipeline import limits
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.errors import TooLarge
-from pipeline.events.parked import ParkedEntry, decode_parked
+from pipeline.events.parked import ParkedEntry
 from pipeline.events.task import TaskEvent
 from pipeline.events.topics import PARKED, TASK, binary_topic, system_topic
 from pipeline.index.query import Query, Term
 from pipeline.log.port import NewRecord
 from pipeline.objects.keys import stream_key
 from pipeline.submission import submit
-from tests.agents.installation import installation, records_of, settings_in, settled, until
+from tests.agents.installation import (
+    installation,
+    parked_entries,
+    records_of,
+    settings_in,
+    settled,
+    until,
+)
 from tests.agents.standin import Standin
 from tests.events.samples import BINARY, BY_MODEL, changed, without
 from tests.faults.service import Service, service
@@ -42,7 +49,6 @@ READERS = {
 }
 HEADERS = (("_id", b"short"), ("", None), ("\u20ac", b"\xff"))
 MUTATIONS = 300
-ID_LENGTH = 32
 SOUND = changed(changed(BINARY, "entity.sha256", SHA256), "source.path.0.sha256", SHA256)
 """A sourced event as it is stored; there is no object of its hash."""
 
@@ -116,13 +122,6 @@ def paths(value: Any, above: str = "") -> Iterator[str]:
         yield from paths(member, f"{above}{name}.")
 
 
-async def parked_in(parts: Parts) -> list[ParkedEntry]:
-    """Return every parked entry, as it was last; this test's own poison on their topic has no id as key."""
-    topic = system_topic(parts.settings.events.prefix, PARKED)
-    records = [record for record in await records_of(parts, topic) if len(record.key or b"") == ID_LENGTH]
-    return list({record.key: decode_parked(record.value or b"") for record in records}.values())
-
-
 async def content(parts: Parts, entry: ParkedEntry) -> bytes:
     """Return the value that was parked."""
     return b"".join([chunk async for chunk in await parts.objects.get(entry.object_key)])
@@ -146,7 +145,7 @@ async def test_no_event_stops_the_next_one(tmp_path: Path, caplog: pytest.LogCap
         await settled(agents)
         page = await parts.index.search("binary2", Query(Term("sha256", (good.sha256,))))
         assert {hit.body["action"] for hit in page.hits} == {"sourced", "enriched"}
-        entries = await parked_in(parts)
+        entries = await parked_entries(parts)
         for entry in entries:
             assert entry.reason
             assert entry.error
@@ -188,7 +187,7 @@ async def test_a_task_that_could_never_be_given_back_is_parked_when_it_is_taken(
             return [retry.previous for retry in await good.offered()] == [sound]
 
         await until(offered)
-        [entry] = await parked_in(parts)
+        [entry] = await parked_entries(parts)
         assert (entry.agent, entry.offset) == ("track", 0)
 
 

@@ -11,11 +11,9 @@ import aiohttp
 import pytest
 
 from pipeline.app import make_parts, open_parts
-from pipeline.events.codec import decode_stored
-from pipeline.events.topics import binary_topic
-from tests.agents.installation import records_of, settings_in
+from tests.agents.installation import settings_in
 from tests.faults.service import Service, service
-from tests.holdings import check_complete, times_published
+from tests.holdings import check_complete, submitted_hashes, times_published
 from tests.processes import children, environment, gone, run
 from tests.seeds import seeded
 
@@ -47,9 +45,7 @@ async def test_a_killed_service_goes_on_with_everything_it_had_accepted(tmp_path
         assert "Traceback" not in running.process.told()
     async with open_parts(make_parts(settings_in(tmp_path / "data", ["enrich"]))) as parts:
         # Some may have been accepted without anybody having been told.
-        topic = binary_topic(parts.settings.events.prefix, SOURCE, "sourced")
-        events = [decode_stored("binary", record.value) for record in await records_of(parts, topic)]
-        hashes = [event.entity.sha256 for event in events if event is not None]
+        hashes = await submitted_hashes(parts, SOURCE)
         assert set(accepted) <= set(hashes)
         await check_complete(parts, SOURCE, hashes, left_over=KILLS * AT_ONCE)
         assert set((await times_published(parts, SOURCE, "enriched")).values()) == {1}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,20 @@ def servers(kafka_address: str, s3_server: S3Server, postgres_dsn: str, opensear
 
 
 @pytest.fixture
-async def lab(tmp_path: Path, unique: str, servers: Servers) -> AsyncIterator[Lab]:
-    """Give an installation of its own with unique names on the four servers."""
-    made = Lab(servers, unique, tmp_path)
-    yield made
-    await made.wipe()
+async def lab_with(tmp_path: Path, unique: str, servers: Servers) -> AsyncIterator[Callable[..., Lab]]:
+    """Give a maker of an installation with unique names on the four servers; it takes settings."""
+    made: list[Lab] = []
+
+    def make(**settings: Any) -> Lab:
+        made.append(Lab(servers, unique, tmp_path, settings))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        await lab.wipe()
+
+
+@pytest.fixture
+def lab(lab_with: Callable[..., Lab]) -> Lab:
+    """Give an installation with unique names on the four servers."""
+    return lab_with()

@@ -98,18 +98,20 @@ class Lab:
         logs = sorted(self._folder.glob("*.log"))
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
-    async def settled(self, parts: Parts, patience_seconds: float) -> None:
-        """Return when all agents of all workers have nothing left to do."""
-        agents = Agents(parts, parts.settings.worker.agents)
+    async def settled(
+        self, parts: Parts, patience_seconds: float, agents: Sequence[str] | None = None
+    ) -> None:
+        """Return when these agents, or all, have nothing left to do, counted over all workers."""
+        asked = Agents(parts, agents or parts.settings.worker.agents)
 
         async def quiet() -> bool:
             # Twice: what one agent writes last may be work for another that was asked before.
-            return await agents.backlog() == 0 and await agents.backlog() == 0
+            return await asked.backlog() == 0 and await asked.backlog() == 0
 
         try:
             await until(quiet, patience_seconds)
         except TimeoutError:
-            raise AssertionError(f"{await agents.backlog()} records are left:\n{self.told()}") from None
+            raise AssertionError(f"{await asked.backlog()} records are left:\n{self.told()}") from None
 
     async def wipe(self) -> None:
         """Remove everything this installation made on the servers."""
