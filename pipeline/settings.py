@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -258,15 +258,25 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
             continue
-        *above, name = variable.removeprefix(PREFIX).lower().split("__")
-        place = values
-        for level in above:
-            place = place.setdefault(level, {})
-        place[name] = _toml_or_text(text)
+        put(values, variable.removeprefix(PREFIX).lower().split("__"), value_of(text))
     return values
 
 
-def _toml_or_text(text: str) -> Any:
+def put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set the value at a path of names in nested values.
+
+    Raises:
+        SettingError: A name on the way was given a value of its own.
+    """
+    *above, name = path
+    for level in above:
+        values = values.setdefault(level, {})
+        if not isinstance(values, dict):
+            raise SettingError(f"setting {'.'.join(path)}", f"{level} is given a value of its own")
+    values[name] = value
+
+
+def value_of(text: str) -> Any:
     """Read ``[…]`` and ``{…}`` as TOML; leave other text to the type of its setting."""
     if not text.startswith(("[", "{")):
         return text

@@ -10,7 +10,7 @@ import typer
 
 from pipeline import logs
 from pipeline.errors import SettingError
-from pipeline.settings import Loaded, Settings, load
+from pipeline.settings import Loaded, Settings, load, put, value_of
 
 
 class GlobalOptions:
@@ -25,7 +25,7 @@ class GlobalOptions:
         merged = deepcopy(self.overrides)
         for name, value in overrides.items():
             if value is not None:
-                _assign(merged, name.split("__"), value)
+                put(merged, name.split("__"), value)
         return load(merged, file=self.file)
 
 
@@ -43,12 +43,5 @@ def _nested(assignments: list[str]) -> dict[str, Any]:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
             raise SettingError(f"--set {assignment}", "a setting is written NAME=VALUE")
-        _assign(values, name.split("."), value)
+        put(values, name.split("."), value_of(value))
     return values
-
-
-def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
-    *above, name = path
-    for level in above:
-        values = values.setdefault(level, {})
-    values[name] = value

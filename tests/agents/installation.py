@@ -46,7 +46,8 @@ async def settled(agents: Agents) -> None:
 
 
 async def _empty(agents: Agents) -> bool:
-    return await agents.backlog() == 0
+    # Twice, because the agents are asked one after the other and some feed those asked before them.
+    return await agents.backlog() == 0 and await agents.backlog() == 0
 
 
 async def records_of(parts: Parts, topic: str) -> list[Record]:

@@ -108,6 +108,16 @@ def test_an_unknown_setting_is_refused_wherever_it_stands(
     assert "webb" in headrace.plain("config", "show", code=2).err
 
 
+def test_a_value_and_a_table_of_one_name_contradict_each_other(
+    headrace: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = headrace.plain("-s", "web=1", "-s", "web.listen=127.0.0.1:1", "config", "show", code=2)
+    assert "web is given a value of its own" in refused.err
+    monkeypatch.setenv("HEADRACE_WEB", "1")
+    monkeypatch.setenv("HEADRACE_WEB__LISTEN", "127.0.0.1:1")
+    assert "web" in headrace.plain("config", "show", code=2).err
+
+
 def test_a_settings_file_that_cannot_be_read_is_named(headrace: Command, tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
     assert str(missing) in headrace.plain("--config", str(missing), "config", "show", code=2).err

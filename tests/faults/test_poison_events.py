@@ -127,6 +127,7 @@ async def content(parts: Parts, entry: ParkedEntry) -> bytes:
     return b"".join([chunk async for chunk in await parts.objects.get(entry.object_key)])
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 async def test_no_event_stops_the_next_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = settings_in(tmp_path, AGENTS, tasks={"scan_interval_seconds": 0.2})

@@ -86,9 +86,16 @@ class Lab:
 
     def start(self, name: str, *arguments: str) -> Process:
         """Start a worker whose data folder and log are told by its name; the caller ends it."""
+        return self._start(name, "worker", *arguments)
+
+    def api(self, name: str) -> Process:
+        """Start the HTTP surface likewise; its data folder says where it listens."""
+        return self._start(name, "api", "--listen", "127.0.0.1:0")
+
+    def _start(self, name: str, command: str, *arguments: str) -> Process:
         data = str(self._folder / name)
         return Process(
-            ["--config", str(self.config), "worker", "--data", data, *arguments],
+            ["--config", str(self.config), command, "--data", data, *arguments],
             log=self._folder / f"{name}.log",
             environment=self.environment,
         )
