@@ -64,7 +64,7 @@ async def check_complete(
     held = await holdings(parts, source)
     distinct = len(set(hashes))
     assert distinct <= held.content_objects <= distinct + left_over
-    assert held.parents == distinct
+    assert held.parents == distinct, held
     assert held.enriched_documents == distinct
     assert held.submissions == len(hashes)
     assert held.rows == held.places == held.archived_events == held.archive_objects

@@ -127,7 +127,6 @@ async def content(parts: Parts, entry: ParkedEntry) -> bytes:
     return b"".join([chunk async for chunk in await parts.objects.get(entry.object_key)])
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(300)
 async def test_no_event_stops_the_next_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = settings_in(tmp_path, AGENTS, tasks={"scan_interval_seconds": 0.2})
@@ -154,7 +153,12 @@ async def test_no_event_stops_the_next_one(tmp_path: Path, caplog: pytest.LogCap
         refused = {(entry.agent, entry.topic, entry.offset) for entry in entries}
         for agent, topic in ((agent, topic) for agent in READERS for topic in topics):
             if topic.endswith(READERS[agent]):
-                assert {(agent, topic, offset) for offset in range(len(NO_JSON))} <= refused
+                # Not the first offsets of each: the agents put entries on the parked topic meanwhile.
+                offsets = {
+                    offset for (name, offset), value in sent.items() if name == topic and value in NO_JSON
+                }
+                assert len(offsets) >= len(NO_JSON)
+                assert {(agent, topic, offset) for offset in offsets} <= refused
         held = await holdings(parts, SOURCE)
         assert held.rows == held.archived_events == held.archive_objects
     # An agent that fell over one of them would have been started again, for ever.

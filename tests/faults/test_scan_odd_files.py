@@ -199,7 +199,7 @@ async def test_parsers_killed_and_stopped_from_outside_cost_no_answer(tmp_path: 
     expected = await asyncio.to_thread(lambda: {str(path): sha256_of(path) for path in folder.iterdir()})
     assert {answer["path"]: answer["sha256"] for answer in answers} == expected
     assert len(answers) == len(paths)
-    assert process.told().count("parser process lost") > PARSERS_HIT // 3
+    assert process.told().count("parser process lost") >= PARSERS_HIT // 4
     # Whoever was killed once gets a second try; who hung is told apart by its problem.
     assert sum(not answer["problem"] for answer in answers) > len(paths) - PARSERS_HIT
 
