@@ -21,6 +21,7 @@ from pipeline.errors import BadInput, Conflict
 from pipeline.events.parked import ParkedEntry, decode_parked
 from pipeline.events.task import decode_task
 from pipeline.events.topics import PARKED, TASK, system_topic
+from pipeline.hub.changelogs import app_id
 from pipeline.hub.retries import (
     check_task,
     lapsed_record,
@@ -30,10 +31,11 @@ from pipeline.hub.retries import (
     status_record,
 )
 from pipeline.hub.tasks import advance, policy_of
+from pipeline.log.lag import Watermark
 from pipeline.log.port import Record
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
-from pipeline.processing import park, poison, publish, readable
+from pipeline.processing import park, patiently, poison, publish, readable
 from tables import in_flight, parked, plugins
 from tables.in_flight import InFlight
 
@@ -50,6 +52,7 @@ def attach(app: App, parts: Parts) -> None:
     prefix = parts.settings.events.prefix
     task_topic, status_topic, plugin_topic, parked_topic = (app.source(name) for name in topics(parts))
     tasks = in_flight.attach(app)
+    heard = Watermark(parts.log, app_id(prefix, NAME), system_topic(prefix, "status"), parts.clock)
 
     @app.agent(task_topic, name=f"{NAME}.tasks")
     async def follow_tasks(stream: faust.StreamT) -> None:
@@ -59,8 +62,9 @@ def attach(app: App, parts: Parts) -> None:
 
     @app.timer(parts.settings.tasks.scan_interval_seconds)
     async def notice_lapses() -> None:
-        now = parts.clock.unix()
-        await publish(parts, NAME, [lapsed_record(prefix, task, now) for task in tasks.due(now)])
+        # Not by the clock: after a standstill, what plugins said meanwhile is still to be read.
+        until = await patiently(NAME, heard.advance)
+        await publish(parts, NAME, [lapsed_record(prefix, task, until) for task in tasks.due(until)])
 
     @app.agent(status_topic, name=f"{NAME}.statuses")
     async def follow_statuses(stream: faust.StreamT) -> None:

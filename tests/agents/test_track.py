@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.app import Parts
+from pipeline.app import Parts, make_parts, open_parts
 from pipeline.events.codec import decode_stored
 from pipeline.events.parked import ParkedEntry
 from pipeline.events.task import decode_task
@@ -80,6 +80,36 @@ async def _parked_entries_take_the_task_back(parts: Parts, parked: list[ParkedEn
     assert event.kind == "requeue"
     assert event.plugin == "dying"
     assert parked[0].error.startswith(f"lost task: {event.dequeued}: dying 1.0 lost 3 times")
+
+
+async def test_what_plugins_said_while_no_worker_ran_is_heard_before_anything_lapses(
+    tmp_path: Path,
+) -> None:
+    hasty = settings_in(tmp_path, ["track"], tasks=QUICK)
+    async with open_parts(make_parts(hasty)) as parts:
+        dying, other = Standin(parts, "dying"), Standin(parts, "other")
+        lost = await dying.take(f"{n:032x}" for n in range(TASKS))
+        finished = await other.take(f"{n:032x}" for n in range(TASKS, 2 * TASKS))
+        # So much was said that the first look at the deadlines comes before all of it is read.
+        await other.say("heartbeat", finished * 100)
+        await other.say("completed", finished)
+        # Their time is long over when the worker comes.
+        deadline = parts.clock.unix() + QUICK["lapse_seconds"]
+        await until(lambda: _passed(parts, deadline))
+    async with installation(hasty) as (parts, agents):
+
+        async def all_offered() -> bool:
+            return len(await dying_again.offered()) == TASKS
+
+        dying_again = Standin(parts, "dying")
+        await until(all_offered)
+        await settled(agents)
+        assert {retry.previous for retry in await dying_again.offered()} == set(lost)
+        assert await Standin(parts, "other").offered() == []
+
+
+async def _passed(parts: Parts, moment: float) -> bool:
+    return parts.clock.unix() > moment
 
 
 async def test_tasks_survive_a_restart_of_the_worker(tmp_path: Path) -> None:
