@@ -1,9 +1,9 @@
 """track: what was handed to plugins and is not finished is handed out again, to that plugin alone.
 
 Reads: the task topic (what happened to each task, keyed so that all tries of one share a partition);
-statuses, which it turns into task events under that key; plugin registrations; parked entries.
-Writes: the tables in_flight, plugins and parked; retries for their plugin; at the end of a task's tries
-its final status and its parked entry; a notice on the task topic for each deadline that passed.
+statuses, which it turns into task events under that key; what `agents.registers` reads, in the same app.
+Writes: the table in_flight; retries for their plugin; at the end of a task's tries its final status and its
+parked entry; a notice on the task topic for each deadline that passed.
 Acknowledges: a batch when first what it caused is published and then its table changes are durable, so
 that a crash between the two may repeat a retry and never forgets one.
 """
@@ -11,48 +11,47 @@ that a crash between the two may repeat a retry and never forgets one.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import faust
 
+from agents import registers
 from pipeline import metrics
 from pipeline.app import Parts
 from pipeline.errors import BadInput, Conflict
-from pipeline.events.parked import ParkedEntry, decode_parked
 from pipeline.events.task import decode_task
-from pipeline.events.topics import PARKED, TASK, system_topic
+from pipeline.events.topics import TASK, system_topic
 from pipeline.hub.changelogs import app_id
 from pipeline.hub.retries import (
     check_task,
     lapsed_record,
     lost_records,
-    plugin_of,
     retry_record,
     status_record,
 )
 from pipeline.hub.tasks import advance, policy_of
 from pipeline.log.lag import Watermark
-from pipeline.log.port import Record
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
 from pipeline.processing import park, patiently, poison, publish, readable
-from tables import in_flight, parked, plugins
+from tables import in_flight
 from tables.in_flight import InFlight
 
 NAME = "track"
+STATUS = "status"
 
 
 def topics(parts: Parts) -> list[str]:
     """Name the topics this agent reads."""
-    return [system_topic(parts.settings.events.prefix, name) for name in (TASK, "status", "plugin", PARKED)]
+    prefix = parts.settings.events.prefix
+    return [system_topic(prefix, TASK), system_topic(prefix, STATUS), *registers.topics(parts)]
 
 
 def attach(app: App, parts: Parts) -> None:
     """Add the agents and tables to their Faust app."""
     prefix = parts.settings.events.prefix
-    task_topic, status_topic, plugin_topic, parked_topic = (app.source(name) for name in topics(parts))
+    task_topic, status_topic = (app.source(system_topic(prefix, name)) for name in (TASK, STATUS))
     tasks = in_flight.attach(app)
-    heard = Watermark(parts.log, app_id(prefix, NAME), system_topic(prefix, "status"), parts.clock)
+    heard = Watermark(parts.log, app_id(prefix, NAME), system_topic(prefix, STATUS), parts.clock)
 
     @app.agent(task_topic, name=f"{NAME}.tasks")
     async def follow_tasks(stream: faust.StreamT) -> None:
@@ -73,38 +72,7 @@ def attach(app: App, parts: Parts) -> None:
             await publish(parts, NAME, [record for _, record in told if record is not None])
             batch.acknowledge()
 
-    _attach_registers(app, parts, plugin_topic, parked_topic)
-
-
-def _attach_registers(app: App, parts: Parts, plugin_topic: Any, parked_topic: Any) -> None:
-    """Add the agents that keep the last word about each plugin and each parked entry."""
-    registered, put_aside = plugins.attach(app), parked.attach(app)
-
-    @app.agent(plugin_topic, name=f"{NAME}.plugins")
-    async def follow_plugins(stream: faust.StreamT) -> None:
-        async for batch in stream.batches():
-            for _, plugin in await readable(parts, NAME, batch.records, lambda r: plugin_of(r.value)):
-                name = f"{plugin.entity.name}.{plugin.entity.version}"
-                registered.put(name, plugin, partition=batch.partition)
-            await registered.flushed()
-            batch.acknowledge()
-
-    @app.agent(parked_topic, name=f"{NAME}.parked")
-    async def follow_parked(stream: faust.StreamT) -> None:
-        async for batch in stream.batches():
-            for record, entry in await readable(parts, NAME, batch.records, _entry):
-                if entry is not None and entry.state == "parked":
-                    put_aside.put(entry.id, entry, partition=batch.partition)
-                else:
-                    name = entry.id if entry else (record.key or b"").decode(errors="replace")
-                    put_aside.remove(name, partition=batch.partition)
-            await put_aside.flushed()
-            batch.acknowledge()
-
-
-def _entry(record: Record) -> ParkedEntry | None:
-    """Read an entry; None when somebody removed it from the topic."""
-    return None if record.value is None else decode_parked(record.value)
+    registers.attach(app, parts)
 
 
 async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
