@@ -1,13 +1,13 @@
 # Two commands need nothing but Python 3.11 and a package index:
 #   make run    sends files of this machine through the pipeline and shows what was found
-#   make test   runs the tests (make soak: those that kill servers and workers for minutes)
+#   make test   runs the tests
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test soak lint types check bench clean
+.PHONY: run test lint types check bench clean
 
 run: $(READY)
 	$(BIN)/headrace scan --data .data/run $(or $(PATHS),$(shell $(BIN)/python -c 'import json; print(json.__path__[0])') /usr/bin/env /etc/hostname)
@@ -17,9 +17,6 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
-
-soak: $(READY)
-	$(BIN)/python -m pytest -m soak
 
 lint: $(READY)
 	$(BIN)/ruff check .

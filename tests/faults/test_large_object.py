@@ -36,7 +36,6 @@ def sha256_of_zeros() -> str:
     return found.hexdigest()
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(900)
 async def test_a_huge_object_never_fills_memory(tmp_path: Path) -> None:
     async with service(tmp_path) as running:

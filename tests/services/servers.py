@@ -14,7 +14,6 @@ from tests.conftest import S3Server
 from tests.services.lab import Servers
 
 VARIABLE = "PIPELINE_SERVICES"
-USUAL = Path(__file__).parents[2].parent / "shared" / "services" / "services"
 START_SECONDS = 240.0
 S3_NAMES = ("ENDPOINT", "REGION", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
 _EXPORT = re.compile(r"export PIPELINE_TEST_(\w+)=(\S+)")
@@ -23,8 +22,8 @@ _SMALL = {"PIPELINE_SERVICES_KAFKA_MEMORY": "512m", "PIPELINE_SERVICES_OPENSEARC
 
 def command() -> Path | None:
     """Return the command that starts and stops servers, None when this machine has none."""
-    path = Path(os.environ.get(VARIABLE) or USUAL)
-    return path if path.is_file() else None
+    path = os.environ.get(VARIABLE)
+    return Path(path) if path else None
 
 
 class OwnServers:

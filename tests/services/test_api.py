@@ -15,7 +15,6 @@ from tests.processes import Process, ended_at_last, run, until
 from tests.services.lab import Lab
 
 pytestmark = [
-    pytest.mark.soak,
     pytest.mark.kafka,
     pytest.mark.s3,
     pytest.mark.postgres,

@@ -43,7 +43,6 @@ async def test_files_on_the_real_servers_are_neither_lost_nor_doubled(lab: Lab) 
         tell(await check_complete(parts, SOURCE, hashes), len(paths))
 
 
-@pytest.mark.soak
 async def test_workers_killed_at_random_moments_lose_and_double_nothing(lab: Lab) -> None:
     moments = seeded(11)
     paths = real_files(FILES)

@@ -17,7 +17,6 @@ from tests.services.lab import SOURCE, Lab, submit_all
 from tests.services.servers import OwnServers
 
 pytestmark = [
-    pytest.mark.soak,
     pytest.mark.kafka,
     pytest.mark.s3,
     pytest.mark.postgres,

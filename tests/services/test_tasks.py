@@ -17,7 +17,6 @@ from tests.processes import until
 from tests.services.lab import Lab
 
 pytestmark = [
-    pytest.mark.soak,
     pytest.mark.kafka,
     pytest.mark.s3,
     pytest.mark.postgres,
