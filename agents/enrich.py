@@ -19,7 +19,7 @@ from pipeline.app import Parts
 from pipeline.errors import BadInput, Damaged, NotFound
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import BinaryEvent
-from pipeline.events.records import record_of
+from pipeline.events.records import address_of, record_of
 from pipeline.events.topics import binary_topic, system_topic
 from pipeline.identify.enrichment import enriched_event, enriched_outline, lacks_metadata
 from pipeline.identify.pool import ParserPool
@@ -60,9 +60,9 @@ async def _enrich(parts: Parts, pool: ParserPool, answered: Answered, batch: Bat
     try:
         event = decode_stored("binary", record.value)
         if event is not None and lacks_metadata(event):
-            outline = record_of(parts.settings.events.prefix, enriched_outline(event))
-            async with answered.alone(outline):
-                if not await answered.has(outline, record):
+            answer = address_of(parts.settings.events.prefix, enriched_outline(event))
+            async with answered.alone(answer):
+                if not await answered.has(answer, record):
                     found = await patiently(NAME, lambda: _identify(parts, pool, event))
                     if not batch.current:
                         return  # whoever has the partition now does it

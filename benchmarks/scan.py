@@ -2,8 +2,10 @@
 
     python -m benchmarks.scan [--files N] [--folder FOLDER]
 
-*scan*: `headrace scan` over mixed files of this machine (or those of a folder), from the start of the
-command to its end, everything durable: objects, events, documents, archive. *enrich*: the agent alone over
+*scan*: `headrace scan` over files of this machine (or those of a folder), from the start of the command to
+its end, everything durable: objects, events, documents, archive. Once over many kinds, half of an installed
+Python and half of the system's programs and libraries, and once over mostly small files, where the fixed
+cost of an object, an event and a document shows. *enrich*: the agent alone over
 files of 64 KiB whose events wait on the embedded log. The reference of both is `benchmarks.identify`: the
 same hash, libmagic and YARA calls, one after the other, in two processes that do nothing else.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import os
 import random
 import subprocess
@@ -22,11 +23,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvloop
-
 from agents.run import running
 from benchmarks.identify import BareProcesses, Rate, make_files
 from pipeline.app import make_parts, open_parts
+from pipeline.cli.loop import run_loop
 from pipeline.events.records import record_of
 from pipeline.objects.hashing import hash_bytes
 from pipeline.objects.keys import stream_key
@@ -37,30 +37,34 @@ SOURCE = "testing"
 ROUNDS = 3
 
 
-def mixed_files(count: int) -> list[Path]:
-    """Choose files of many kinds: programs, libraries, sources, texts, pictures; always the same ones."""
-    folders = [
-        Path(sys.executable).resolve().parent.parent,
-        Path("/usr/bin"),
-        Path("/usr/share"),
-        Path("/usr/lib"),
-    ]
+def programs_and_python(count: int) -> list[Path]:
+    """Choose files of many kinds: half of an installed Python, half of the system's own binaries."""
+    system = [Path("/usr/bin"), Path("/usr/sbin"), *Path("/usr/lib").glob("*-linux-gnu")]
+    return [*sample([Path(sys.base_prefix)], count // 2), *sample(system, count - count // 2)]
+
+
+def small_files(count: int) -> list[Path]:
+    """Choose files as they lie about in a system: mostly small sources, texts and icons."""
+    return sample([Path("/usr/share"), Path("/usr/lib")], count)
+
+
+def sample(folders: Sequence[Path], count: int) -> list[Path]:
+    """Choose readable files below folders; always the same ones."""
     found = [
         path
         for folder in folders
-        for path in itertools.islice(sorted(folder.rglob("*")), 40_000)
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
     ]
     return random.Random(1).sample(found, min(count, len(found)))
 
 
-def scan_seconds(paths: Sequence[Path]) -> float:
-    """Time one `headrace scan` over the files into an empty data folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [str(Path(sys.executable).with_name("headrace")), "scan", "--json", "--data", folder]
-        started = time.perf_counter()
-        done = subprocess.run([*command, *map(str, paths)], capture_output=True, check=True)
-        seconds = time.perf_counter() - started
+def scan_seconds(paths: Sequence[Path], data: Path) -> float:
+    """Time one `headrace scan` over the files into a new data folder."""
+    command = [str(Path(sys.executable).with_name("headrace")), "scan", "--json", "--data", str(data)]
+    started = time.perf_counter()
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, check=True)
+    seconds = time.perf_counter() - started
     assert len(done.stdout.splitlines()) == len(paths)
     return seconds
 
@@ -90,25 +94,36 @@ async def enrich_seconds(paths: Sequence[Path]) -> float:
             return time.perf_counter() - started
 
 
-def measure(files: int, folder: Path | None) -> list[Rate]:
+def measure_scan(name: str, paths: Sequence[Path]) -> Rate:
     """Measure ours and the bare calls turn by turn; the best round of each counts."""
-    mixed = (
-        mixed_files(files)
-        if folder is None
-        else [p for p in sorted(folder.rglob("*")) if p.is_file()][:files]
-    )
-    rates = []
-    bare = BareProcesses(mixed)
-    pairs = [(scan_seconds(mixed), bare.round_seconds()) for _ in range(ROUNDS)]
+    bare = BareProcesses(paths)
+    # Removed only at the end: some file systems are slow at making files where many were just removed.
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = [(scan_seconds(paths, Path(folder, f"{n}")), bare.round_seconds()) for n in range(ROUNDS)]
     bare.close()
-    rates.append(_rate(f"scan {len(mixed)} mixed files", len(mixed), pairs))
+    return _rate(f"scan {len(paths)} files, {name}", len(paths), pairs)
+
+
+def measure_enrich() -> Rate:
+    """Measure the agent and the bare calls turn by turn, on the event loop commands run on."""
     with tempfile.TemporaryDirectory() as temporary:
         even = make_files(Path(temporary), 1000, 64 * 1024)
         bare = BareProcesses(even)
-        pairs = [(uvloop.run(enrich_seconds(even)), bare.round_seconds()) for _ in range(ROUNDS)]
+        pairs = [(run_loop(enrich_seconds(even)), bare.round_seconds()) for _ in range(ROUNDS)]
         bare.close()
-    rates.append(_rate(f"enrich {len(even)} files of 64 KiB", len(even), pairs))
-    return rates
+    return _rate(f"enrich {len(even)} files of 64 KiB", len(even), pairs)
+
+
+def measure(files: int, folder: Path | None) -> list[Rate]:
+    """Measure all, or the scan of one folder alone."""
+    if folder is not None:
+        below = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return [measure_scan(f"of {folder}", below[:files])]
+    return [
+        measure_scan("Python and programs", programs_and_python(files)),
+        measure_scan("mostly small", small_files(files)),
+        measure_enrich(),
+    ]
 
 
 def _rate(name: str, count: int, pairs: Sequence[tuple[float, float]]) -> Rate:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from pipeline import limits
 from pipeline.app import Parts
+from pipeline.events.records import Address
 from pipeline.log.port import NewRecord, Record, TopicPartition
 from pipeline.processing import patiently, publish
 
@@ -38,22 +39,22 @@ class Answered:
         self._looked_up_in: int | None = None
         self._times: dict[str, Times] = {}
         self._turn = asyncio.Lock()
-        self._underway: dict[bytes | None, asyncio.Future[None]] = {}
+        self._underway: dict[Address, asyncio.Future[None]] = {}
 
     @asynccontextmanager
-    async def alone(self, answer: NewRecord) -> AsyncIterator[None]:
+    async def alone(self, answer: Address) -> AsyncIterator[None]:
         """Hold off others that are about to give the same answer: a record may come again meanwhile."""
-        while (other := self._underway.get(answer.key)) is not None:
+        while (other := self._underway.get(answer)) is not None:
             await other
-        mine = self._underway[answer.key] = asyncio.get_running_loop().create_future()
+        mine = self._underway[answer] = asyncio.get_running_loop().create_future()
         try:
             yield
         finally:
-            del self._underway[answer.key]
+            del self._underway[answer]
             mine.set_result(None)
 
-    async def has(self, answer: NewRecord, to: Record) -> bool:
-        """Tell whether a record with the answer's key followed the record on the answer's topic."""
+    async def has(self, answer: Address, to: Record) -> bool:
+        """Tell whether an answer at this address followed the record."""
         async with self._turn:
             generation = self._generation()
             if generation != self._looked_up_in:

@@ -122,7 +122,7 @@ YARA_SCAN_MAX_BYTES = 64 * MIB
 """YARA reads this much from the start of an object; the result says when there was more."""
 PARSE_BYTES_PER_SECOND = 4 * MIB
 """A large item gets more time: its size over this, on top of `PARSE_TIMEOUT_SECONDS`."""
-PARSER_PIPELINED = 2
+PARSER_PIPELINED = 8
 """Items one parser process holds at once: the one it works on and the ones waiting in its socket."""
 PARSER_ITEMS = 50_000
 """Items after which a parser process is replaced by a fresh one, so that no leak adds up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -99,21 +100,34 @@ def _is_wanted(file: Path) -> bool:
 def read(path: Path) -> File | Unread:
     """Read what a file's event needs. Blocks."""
     try:
-        with os.fdopen(_open_regular(path), "rb") as handle:
+        with os.fdopen(_open_regular(path), "rb", buffering=0) as handle:
             about = os.fstat(handle.fileno())
-            data = handle.read(SMALL_FILE_BYTES + 1)
+            data = _read_start(handle, about.st_size)
             if len(data) <= SMALL_FILE_BYTES:
                 digest, whole = hash_bytes(data), data
             else:
                 hasher = Hasher()
                 while data:
                     hasher.feed(data)
-                    data = handle.read(SMALL_FILE_BYTES)
+                    data = handle.read(SMALL_FILE_BYTES) or b""
                 digest, whole = hasher.digest(), None
     except OSError as error:
         return Unread(shown(path), error.strerror or str(error))
     modified = dt.datetime.fromtimestamp(int(about.st_mtime), dt.UTC)
     return File(path, shown(path), digest.size_bytes, modified, digest, whole)
+
+
+def _read_start(handle: io.FileIO, size_bytes: int) -> bytes:
+    """Read a small file whole, of a large one more than `SMALL_FILE_BYTES`.
+
+    As much as the file is said to have and a little more, so that no room is made that is not needed.
+    """
+    parts = []
+    ahead = SMALL_FILE_BYTES + 1
+    while ahead > 0 and (part := handle.read(min(size_bytes + 1, ahead))):
+        parts.append(part)
+        ahead -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _open_regular(path: Path) -> int:

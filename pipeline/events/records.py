@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pipeline.events.codec import encode
-from pipeline.events.ids import RandomBytes, with_key
+from pipeline.events.ids import RandomBytes, kafka_key, with_key
 from pipeline.events.models import Event, model_of
 from pipeline.events.topic_names import topic_of
 from pipeline.events.tracking import with_tracking
@@ -21,6 +21,22 @@ def completed(event: E, random_bytes: RandomBytes) -> E:
         EventInvalid: A binary event without a path has no key.
     """
     return with_tracking(with_key(event, random_bytes))
+
+
+class Address(NamedTuple):
+    """Where the record of an event belongs; a later one with the same address replaces it."""
+
+    topic: str
+    key: bytes
+
+
+def address_of(prefix: str, event: Event) -> Address:
+    """Compute the address of an event whose key follows from it, without making its record.
+
+    Raises:
+        EventInvalid: A binary event without a path has no key.
+    """
+    return Address(topic_of(prefix, event), kafka_key(event, _no_randomness(event)).encode())
 
 
 def record_of(prefix: str, event: Event) -> NewRecord:

@@ -91,11 +91,11 @@ def enriched_event(event: BinaryEvent, found: Identified, now: dt.datetime) -> B
         filename=event.source.path[-1].filename,
         file_format=found.file_format,
     )
-    return _enriched(event, node, _entity(found))
+    return completed(_enriched(event, node, _entity(found)), _no_randomness)
 
 
 def enriched_outline(event: BinaryEvent) -> BinaryEvent:
-    """Make the enriched event of another event without anything in it: its topic and key are right."""
+    """Make the enriched event of another event without anything in it: its address is right."""
     sha256 = event.entity.sha256
     return _enriched(
         event, PathNode(author=AUTHOR, action=ENRICHED, sha256=sha256), BinaryEntity(sha256=sha256)
@@ -103,17 +103,14 @@ def enriched_outline(event: BinaryEvent) -> BinaryEvent:
 
 
 def _enriched(event: BinaryEvent, node: PathNode, entity: BinaryEntity) -> BinaryEvent:
-    return completed(
-        BinaryEvent(
-            model_version=CURRENT,
-            timestamp=node.timestamp,
-            author=AUTHOR,
-            source=replace(event.source, path=(*event.source.path, node)),
-            entity=entity,
-            action=ENRICHED,
-            flags=replace(event.flags, retry=False),
-        ),
-        _no_randomness,
+    return BinaryEvent(
+        model_version=CURRENT,
+        timestamp=node.timestamp,
+        author=AUTHOR,
+        source=replace(event.source, path=(*event.source.path, node)),
+        entity=entity,
+        action=ENRICHED,
+        flags=replace(event.flags, retry=False),
     )
 
 

@@ -30,7 +30,7 @@ from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_ITEMS_PER_PROCESS = 8
+_ITEMS_PER_PROCESS = 32
 _WATCH_SECONDS = 0.5
 
 

@@ -29,7 +29,8 @@ class Subject:
         self.size_bytes = os.fstat(self.file.fileno()).st_size
         self.whole: bytes | None = None
         if self.size_bytes <= limits.WHOLE_READ_BYTES:
-            self.whole = self.read(0, limits.WHOLE_READ_BYTES)
+            # One more than it has: the end is seen at once, and no room is made that is not needed.
+            self.whole = self.read(0, self.size_bytes + 1)
             self.size_bytes = len(self.whole)
 
     def __enter__(self) -> Self:
@@ -55,8 +56,8 @@ class Subject:
 def _open(path: str) -> BinaryIO:
     tried = f"open {path!r} for identification"
     try:
-        # Without O_NONBLOCK opening a named pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # Without O_NONBLOCK opening a named pipe would wait for a writer. A link is no object of a store.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError as error:
         raise NotFound(tried) from error
     except OSError as error:

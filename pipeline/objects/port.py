@@ -90,8 +90,9 @@ class ObjectStore(Protocol):
     def file(self, key: str) -> AbstractAsyncContextManager[Path]:
         """Give the object as a local file that must not be changed.
 
-        A folder store gives its own file; others spool a copy that is removed on leaving. Raises
-        `NotFound` when there is none.
+        A folder store gives the place of its own file without looking there, so that nobody looks twice;
+        others spool a copy that is removed on leaving. Where there is no object, either this raises
+        `NotFound` or opening the file fails.
         """
 
     async def stat(self, key: str) -> Stat | None:

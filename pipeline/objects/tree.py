@@ -76,15 +76,6 @@ class Tree:
 
     # --- reading ---
 
-    def holds(self, key: str) -> bool:
-        """Tell whether there is an object, with one look."""
-        with file_faults(f"look for {key}"):
-            try:
-                found = self.path(key).stat(follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        return modes.S_ISREG(found.st_mode)
-
     def open_object(self, key: str) -> int | None:
         """Return a descriptor of an object, None when there is none."""
         folder, name = _place(key)
