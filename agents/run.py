@@ -21,6 +21,7 @@ from pipeline import limits, metrics
 from pipeline.app import Parts
 from pipeline.errors import HeadraceError
 from pipeline.hub.changelogs import app_id
+from pipeline.identify.pool import ParserPool, parser_pool
 from pipeline.log.lag import lag
 from pipeline.log.location import embedded_folder, kafka_connection
 from pipeline.log.port import TopicPartition
@@ -53,11 +54,14 @@ class Agents:
 
 
 @asynccontextmanager
-async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents]:
+async def running(
+    parts: Parts, *, pool: ParserPool | None = None, statistics: str = ""
+) -> AsyncIterator[Agents]:
     """Run the agents the settings name until the block is left; then stop them in order.
 
     Args:
         parts: Opened parts.
+        pool: Parser processes that were started earlier; None to start some when an agent needs them.
         statistics: ``host:port`` of Faust's statistics pages; the agents after the first take the next
             ports. Empty for none. Where an address is taken there are no pages, which stops no work.
     """
@@ -65,7 +69,7 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
     stop = asyncio.Event()
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
-        attaches = await _attaches(parts, names, stack)
+        attaches = await _attaches(parts, names, stack, pool)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
         for position, name in enumerate(names):
@@ -80,7 +84,9 @@ async def running(parts: Parts, *, statistics: str = "") -> AsyncIterator[Agents
         raise failure
 
 
-async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -> dict[str, Attach]:
+async def _attaches(
+    parts: Parts, names: Sequence[str], stack: AsyncExitStack, pool: ParserPool | None
+) -> dict[str, Attach]:
     """Make what the agents work with, importing only those that run; say how each is added to its app."""
     attaches: dict[str, Attach] = {}
     if "track" in names:
@@ -92,9 +98,8 @@ async def _attaches(parts: Parts, names: Sequence[str], stack: AsyncExitStack) -
 
         attaches["index"] = partial(index.attach, parts=parts)
     if "enrich" in names or "archive" in names:
-        from pipeline.identify.pool import parser_pool
-
-        pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))
+        if pool is None:
+            pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))
         if "enrich" in names:
             from agents import enrich
 

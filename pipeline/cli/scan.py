@@ -6,6 +6,8 @@ import asyncio
 import os
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -65,11 +67,19 @@ def scan(
 
 
 async def _scan(settings: Settings, paths: list[Path], shown: Shown) -> None:
-    from agents.run import running
-    from pipeline.app import make_parts, open_parts
-    from pipeline.scan import Scan
+    from pipeline.clock import SystemClock
+    from pipeline.identify.pool import parser_pool
 
-    async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(parser_pool(settings, SystemClock()))
+        # The parser processes start while this one imports the rest.
+        await asyncio.to_thread(import_module, "agents.run")
+        from agents.run import running
+        from pipeline.app import make_parts, open_parts
+        from pipeline.scan import Scan
+
+        parts = await stack.enter_async_context(open_parts(make_parts(settings)))
+        agents = await stack.enter_async_context(running(parts, pool=pool))
         with shown:
             counting = asyncio.create_task(asyncio.to_thread(shown.count, paths))
             await Scan(parts, agents.backlog, shown.add).run(paths)

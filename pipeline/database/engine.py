@@ -11,16 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from pipeline import limits
-from pipeline.database import failures, migrate
+from pipeline.database import failures, versions
 from pipeline.database.location import Location, locate
 from pipeline.errors import Unavailable
 from pipeline.outside import call
+
+if TYPE_CHECKING:
+    from pipeline.database.migrate import Steps
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -104,8 +107,12 @@ class Database:
             Conflict: The database holds tables of these names that are no archive's.
             Unavailable: As `read`.
         """
-        steps = await asyncio.to_thread(migrate.load)
         schema = self._location.schema
+        if await self.read(
+            "look for migrations", lambda connection: connection.run_sync(versions.is_current, schema)
+        ):
+            return
+        steps = await asyncio.to_thread(_migrations)
         await self._run(
             "migrate",
             lambda connection: connection.run_sync(steps.apply, schema),
@@ -193,6 +200,12 @@ class Database:
         if not task.cancelled():
             # Looked at, so that nothing is said of a failure whose caller has gone.
             task.exception()
+
+
+def _migrations() -> Steps:
+    from pipeline.database import migrate
+
+    return migrate.load()
 
 
 async def _make_folder(folder: Path) -> None:

@@ -7,18 +7,15 @@ it was. Only one process at a time gets to look.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from pipeline.database.versions import MIGRATIONS, VERSION_TABLE
 from pipeline.errors import Conflict
 
-VERSION_TABLE = "headrace_migrations"
-_FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x68656164_72616365
 """Key of the advisory lock: the project's name in ASCII."""
 
@@ -65,7 +62,7 @@ class Steps:
 def load() -> Steps:
     """Read the migrations from their files; call it in a thread."""
     config = Config()
-    folder = str(_FOLDER).replace("%", "%%")
+    folder = str(MIGRATIONS).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.set_main_option("version_locations", folder)
     config.set_main_option("path_separator", "newline")

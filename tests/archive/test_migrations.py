@@ -17,7 +17,7 @@ from pipeline.archive import lookup
 from pipeline.archive.message import Message
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.clock import SystemClock
-from pipeline.database import migrate, tables
+from pipeline.database import tables, versions
 from pipeline.database.engine import Database
 from pipeline.errors import Conflict
 from pipeline.objects.memory import MemoryStore
@@ -48,7 +48,7 @@ async def differences(database: Database) -> list[Any]:
             # Only PostgreSQL has that kind of index.
             return connection.dialect.name == "postgresql" or name != "message_ts_text_data_idx"
 
-        options = {"version_table": migrate.VERSION_TABLE, "include_object": comparable}
+        options = {"version_table": versions.VERSION_TABLE, "include_object": comparable}
         context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, tables.METADATA))
 
@@ -62,6 +62,14 @@ class TestMigrations:
 
     async def test_from_nothing_makes_the_tables_as_declared(self, database: Database) -> None:
         assert await differences(database) == []
+
+    async def test_the_version_is_told_without_alembic(self, empty: Database) -> None:
+        async def current() -> bool:
+            return await empty.read("look", lambda connection: connection.run_sync(versions.is_current))
+
+        assert not await current()
+        await empty.migrate()
+        assert await current()
 
     async def test_again_changes_nothing(self, database: Database) -> None:
         await execute(database, [TOPIC.format("a")])
