@@ -1,6 +1,6 @@
 """The file format: one name out of a closed list, by our own rules.
 
-The rules are data, `conf/formats/formats.toml` and `text.yar`; this module applies them in the contract's
+The rules are data, `conf/formats/formats.toml` and `text_*.yar`; this module applies them in the contract's
 order and never fails because of what is in a file: what cannot be told is ``unknown``, and so is a name
 that is not in the list. Contract: dispatcher section 17.
 """
@@ -41,7 +41,7 @@ class Formats:
         SettingError: The rules are not what `formats.toml` says they are.
     """
 
-    def __init__(self, tables: Mapping[str, Any], text_rules: str) -> None:
+    def __init__(self, tables: Mapping[str, Any], text_rules: Mapping[str, str]) -> None:
         self.extensions: Mapping[str, str] = tables["extensions"]
         self._rules = _Rules(tables["rules"])
         self._mimes: Mapping[str, str] = tables["mime"]
@@ -108,7 +108,10 @@ def shipped_formats() -> Formats:
     """Compile the rules that come with Headrace."""
     folder = resources.files("conf") / "formats"
     tables = tomllib.loads((folder / "formats.toml").read_text("utf-8"))
-    return Formats(tables, (folder / "text.yar").read_text("utf-8"))
+    files = sorted(
+        (each for each in folder.iterdir() if each.name.endswith(".yar")), key=lambda each: each.name
+    )
+    return Formats(tables, {each.name: each.read_text("utf-8") for each in files})
 
 
 class _Rules:

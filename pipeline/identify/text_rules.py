@@ -1,6 +1,6 @@
 """Scored YARA rules that tell one kind of text from another.
 
-Of the rules of `conf/formats/text.yar` that match, the one with the highest score names the format, the
+Of the rules of `conf/formats/text_*.yar` that match, the one with the highest score names the format, the
 first one on ties. They see the start of the file with a line feed before it, so that a pattern may say
 "at the start of a line"; UTF-16 is seen as UTF-8. Contract: dispatcher section 17, the last refiner.
 """
@@ -8,7 +8,7 @@ first one on ties. They see the start of the file with a line feed before it, so
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yara_x
 
@@ -21,12 +21,15 @@ _VARIABLES = ("mime", "magic", "type")
 class TextRules:
     """The rules, compiled; not safe across threads.
 
+    Args:
+        sources: Files of rules by name; their order is that of the rules.
+
     Raises:
         SettingError: They do not compile, or a rule has no ``type``.
     """
 
-    def __init__(self, source: str) -> None:
-        rules = _compile(source)
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        rules = _compile(sources)
         self._verdicts = {rule.identifier: _verdict(rule) for rule in rules}
         self.names = {name for _, name in self._verdicts.values()}
         self._scanner = yara_x.Scanner(rules)
@@ -53,12 +56,13 @@ class TextRules:
         return name if score > 0 else current
 
 
-def _compile(source: str) -> yara_x.Rules:
+def _compile(sources: Mapping[str, str]) -> yara_x.Rules:
     compiler = yara_x.Compiler(includes_enabled=False)
     for variable in _VARIABLES:
         compiler.define_global(variable, "")
     try:
-        compiler.add_source(source, "text.yar")
+        for name, text in sources.items():
+            compiler.add_source(text, name)
     except yara_x.CompileError as error:
         raise SettingError("compile the text rules of the file formats", str(error)) from error
     return compiler.build()

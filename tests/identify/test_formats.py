@@ -60,7 +60,7 @@ def test_a_name_outside_the_list_is_refused_when_the_rules_are_read() -> None:
         "extensions": {"unknown": ""},
     }
     with pytest.raises(Exception, match="new/thing"):
-        Formats(tables, "")
+        Formats(tables, {})
 
 
 def test_a_vague_best_match_gives_way_to_a_telling_later_one(formats: Formats, tmp_path: Path) -> None:
