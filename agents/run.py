@@ -30,6 +30,8 @@ from pipeline.log.transport.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
+SINKS = ("index", "archive")
+"""Agents nobody waits for between two records: they write in batches."""
 Attach = Callable[[App], None]
 Address = tuple[str, int]
 
@@ -141,6 +143,7 @@ async def _run(parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pag
         else kafka_broker(connection.bootstrap_servers if connection else ()),
         data_folder=settings.data_folder,
         partitions=settings.events.partitions,
+        linger_seconds=limits.SINK_LINGER_SECONDS if name in SINKS else 0.0,
         replicas=settings.events.replicas,
         connection=connection,
         **_session(settings.kafka.session_seconds),

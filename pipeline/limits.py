@@ -324,6 +324,8 @@ FETCH_WAIT_EMBEDDED_SECONDS = 1.0
 """Longest wait of one fetch from the embedded log; seeks end it."""
 FETCH_PARTITION_RECORDS = 2000
 """Most records of one partition in one fetch from the embedded log."""
+SINK_LINGER_SECONDS = 0.1
+"""Least time between two fetches of an agent that writes in batches, while few records come."""
 PARKED_AT_ONCE = 64
 """Records of one batch put aside together."""
 ANSWERS_LOOKED_BACK = 5000

@@ -24,7 +24,7 @@ from pipeline.events.names import CONTENT, ENRICHED
 from pipeline.events.records import record_of
 from pipeline.events.topics import binary_topic
 from pipeline.identify.enrichment import AUTHOR, Finding, finding_of, finding_of_document
-from pipeline.index.documents import documents_of
+from pipeline.index.document_binary import binary_id
 from pipeline.index.query import And, Query, Term
 from pipeline.log.port import Reader, Record, TopicPartition
 from pipeline.objects.keys import stream_key
@@ -219,11 +219,7 @@ class Scan:
 
     def _document_id(self, event: BinaryEvent) -> str:
         """Name the document of a submission; it is there exactly when the file was scanned before."""
-        settings = self._parts.settings.search
-        documents = documents_of(
-            event, sources=self._parts.sources, default_security=settings.default_security
-        )
-        return documents[-1].id
+        return binary_id(event, self._parts.sources, self._parts.settings.search.default_security)
 
     def _event(self, file: File) -> BinaryEvent:
         return sourced_event(

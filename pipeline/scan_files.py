@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pipeline import limits
 from pipeline.errors import BadInput
-from pipeline.objects.hashing import Digest, Hasher, hash_bytes
+from pipeline.objects.hashing import Digest
 from pipeline.objects.sources import blocks
 
 SMALL_FILE_BYTES = limits.MIB
@@ -103,18 +103,18 @@ def read(path: Path) -> File | Unread:
         with os.fdopen(_open_regular(path), "rb", buffering=0) as handle:
             about = os.fstat(handle.fileno())
             data = _read_start(handle, about.st_size)
-            if len(data) <= SMALL_FILE_BYTES:
-                digest, whole = hash_bytes(data), data
-            else:
-                hasher = Hasher()
-                while data:
-                    hasher.feed(data)
-                    data = handle.read(SMALL_FILE_BYTES) or b""
-                digest, whole = hasher.digest(), None
+            whole = data if len(data) <= SMALL_FILE_BYTES else None
+            # Only the hash objects are found by: the parser process makes the others from the same bytes.
+            found = hashlib.sha256()
+            size_bytes = 0
+            while data:
+                found.update(data)
+                size_bytes += len(data)
+                data = b"" if whole is not None else handle.read(SMALL_FILE_BYTES) or b""
     except OSError as error:
         return Unread(shown(path), error.strerror or str(error))
     modified = dt.datetime.fromtimestamp(int(about.st_mtime), dt.UTC)
-    return File(path, shown(path), digest.size_bytes, modified, digest, whole)
+    return File(path, shown(path), size_bytes, modified, Digest(size_bytes, found.hexdigest()), whole)
 
 
 def _read_start(handle: io.FileIO, size_bytes: int) -> bytes:

@@ -56,25 +56,43 @@ def binary_documents(
             parts, or a hash in it is none.
     """
     sha256 = event.entity.sha256.lower()
-    definition = sources.get(event.source.name)
-    _check(event, sha256, known=definition is not None)
-    assert definition is not None  # noqa: S101 - checked just above
-    authors = (event.author, *(node.author for node in event.source.path))
-    label = security.combine(
-        (event.source.security, *(each.security for each in authors)), default_security
-    )
+    origin = _origin(event, sources, default_security)
+    label = _label(event, default_security)
     body = {
         "binary_info": {"name": "metadata", "parent": sha256},
         "security": label,
         "encoded_security": security.encode(label),
         **_result(event, sha256, default_security),
+        **origin,
     }
+    id_ = _id(event, sha256, label, origin)
+    return [_parent(sha256), Document("binary2", id_, body, version_of(event.timestamp), sha256)]
+
+
+def binary_id(event: BinaryEvent, sources: Mapping[str, SourceDefinition], default_security: str) -> str:
+    """Return the id of the child of a binary event, without making it. Raises as `binary_documents`."""
+    origin = _origin(event, sources, default_security)
+    return _id(event, event.entity.sha256.lower(), _label(event, default_security), origin)
+
+
+def _label(event: BinaryEvent, default_security: str) -> str:
+    authors = (event.author, *(node.author for node in event.source.path))
+    return security.combine((event.source.security, *(each.security for each in authors)), default_security)
+
+
+def _origin(
+    event: BinaryEvent, sources: Mapping[str, SourceDefinition], default_security: str
+) -> dict[str, Any]:
+    """Return where a sound event says its binary came from and what it was found in."""
+    definition = sources.get(event.source.name)
+    _check(event, event.entity.sha256.lower(), known=definition is not None)
+    assert definition is not None  # noqa: S101 - checked just above
+    fields: dict[str, Any] = {}
     if event.action != ENRICHED:
-        body |= _submission(event, definition, default_security)
+        fields |= _submission(event, definition, default_security)
     if event.action in _WITH_LINK and len(event.source.path) > 1:
-        body |= _link(event, default_security)
-    child = Document("binary2", _id(event, sha256, label, body), body, version_of(event.timestamp), sha256)
-    return [_parent(sha256), child]
+        fields |= _link(event, default_security)
+    return fields
 
 
 def _check(event: BinaryEvent, sha256: str, *, known: bool) -> None:
@@ -102,17 +120,17 @@ def _parent(sha256: str) -> Document:
     return Document("binary2", sha256, body, PARENT_VERSION, sha256)
 
 
-def _id(event: BinaryEvent, sha256: str, label: str, body: Mapping[str, Any]) -> str:
+def _id(event: BinaryEvent, sha256: str, label: str, origin: Mapping[str, Any]) -> str:
     parts = [sha256, author_name(event.author), event.action, _bare(label)]
-    if "source" in body:
-        source = body["source"]
+    if "source" in origin:
+        source = origin["source"]
         parts += [
             event.track_source_references,
             _bare(source["timestamp"]),
             _bare(source.get("security", "")),
         ]
-    if "parent" in body:
-        parts.append(body["parent"]["sha256"])
+    if "parent" in origin:
+        parts.append(origin["parent"]["sha256"])
     return ".".join(parts)
 
 

@@ -19,13 +19,13 @@ from pipeline.objects.threads import in_thread, settle
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """What identifies a run of bytes; hashes in lower-case hex."""
+    """What identifies a run of bytes; hashes in lower-case hex, empty where nobody asked for them."""
 
     size_bytes: int
-    md5: str
-    sha1: str
     sha256: str
-    sha512: str
+    md5: str = ""
+    sha1: str = ""
+    sha512: str = ""
 
 
 class Hasher:

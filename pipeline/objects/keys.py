@@ -7,6 +7,7 @@ Keys of content follow the dispatcher contract, section 18; the checks are those
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline import limits
 from pipeline.errors import BadInput
@@ -14,6 +15,8 @@ from pipeline.errors import BadInput
 PARTIAL = ".partial"
 """First segment kept for the stores' own unfinished files."""
 
+_KEYS_REMEMBERED = 4096
+"""A key passes through several hands, and each checks it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -45,6 +48,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=_KEYS_REMEMBERED)
 def check(key: str) -> str:
     """Return the key when every store can hold it.
 

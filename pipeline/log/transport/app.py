@@ -44,6 +44,8 @@ class App(faust.App):
         """Make the folders Faust wants (called by Faust once)."""
         await asyncio.to_thread(Path(self.conf.tabledir).mkdir, parents=True, exist_ok=True)
 
+    linger_seconds = 0.0
+    """Least time between two fetches while few records come."""
     connection: KafkaConnection | None = None
     """How to reach Kafka, for what Faust's driver does not do."""
 
@@ -131,6 +133,7 @@ def create_app(
     replicas: int = 1,
     connection: KafkaConnection | None = None,
     web_port: int | None = None,
+    linger_seconds: float = 0.0,
     **settings: Any,
 ) -> App:
     """Make an app; nothing is opened or started yet.
@@ -144,6 +147,8 @@ def create_app(
         connection: How to reach Kafka; needed for TLS and SASL.
         web_port: Serve Faust's pages (``/``, ``/assignment/``, ``/performance/``, ``/router/``) there, on
             the loopback address; None for no pages.
+        linger_seconds: Least time between two fetches while few records come: a sink writes one large batch
+            for less than many small ones.
         settings: Any other setting of Faust; wins over the ones made here.
     """
     embedded = URL(broker.split(";", maxsplit=1)[0]).scheme == EMBEDDED_SCHEME
@@ -168,6 +173,7 @@ def create_app(
         values["broker_client_id"] = connection.client_id
     app = App(group, **{**values, **settings})
     app.connection = connection
+    app.linger_seconds = linger_seconds
     return app
 
 

@@ -44,6 +44,7 @@ class LeanConsumer(FaustConsumer):
         self._held: dict[Any, Fetched] = {}
         self._positions = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._gathering_until = 0.0
         super().__init__(*args, **kwargs)
 
     def to_records(self, records: Any) -> list[Record]:
@@ -111,11 +112,26 @@ class LeanConsumer(FaustConsumer):
             wanted[tp] = handler
         return wanted
 
+    async def _gather(self) -> None:
+        """Let records gather before the next fetch, when the app says so and few came with the last."""
+        pause_seconds = self._gathering_until - asyncio.get_running_loop().time()
+        if pause_seconds > 0:
+            await asyncio.sleep(pause_seconds)
+
+    def _gather_next(self, fetched: Mapping[Any, Any] | None) -> None:
+        most = max(map(len, fetched.values()), default=0) if fetched else 0
+        few = most < limits.BATCH_RECORDS
+        # Any Faust app may run on these transports; only ours know the setting.
+        pause_seconds = getattr(self.app, "linger_seconds", 0.0) if few else 0.0
+        self._gathering_until = asyncio.get_running_loop().time() + pause_seconds
+
     async def _fetch(self, tps: set[Any]) -> None:
+        await self._gather()
         busy = len(tps) < len(self._get_active_partitions())
         timeout = limits.FETCH_WAIT_BUSY_SECONDS if busy else self.fetch_wait_seconds
         async with self._positions:
             fetched = await self._getmany(tps, timeout)
+            self._gather_next(fetched)
             for raw_tp, records in (fetched or {}).items():
                 if records:
                     self._accept(ensure_TP(raw_tp), records)
