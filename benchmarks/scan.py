@@ -62,6 +62,7 @@ def sample(folders: Sequence[Path], count: int) -> list[Path]:
 def scan_seconds(paths: Sequence[Path], data: Path) -> float:
     """Time one `headrace scan` over the files into a new data folder."""
     command = [str(Path(sys.executable).with_name("headrace")), "scan", "--json", "--data", str(data)]
+    os.sync()  # what earlier rounds left to be written is not this one's
     started = time.perf_counter()
     done = subprocess.run([*command, *map(str, paths)], capture_output=True, check=True)
     seconds = time.perf_counter() - started
@@ -69,29 +70,29 @@ def scan_seconds(paths: Sequence[Path], data: Path) -> float:
     return seconds
 
 
-async def enrich_seconds(paths: Sequence[Path]) -> float:
+async def enrich_seconds(paths: Sequence[Path], folder: Path) -> float:
     """Time the enrich agent over events that wait for it, from its first record to its last."""
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = {"data": folder, "worker": {"agents": ["enrich"]}}
-        settings = load(overrides, environment={"XDG_CONFIG_HOME": folder}).settings
-        async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
-            records = []
-            for path in paths:
-                data = await asyncio.to_thread(path.read_bytes)
-                digest = hash_bytes(data)
-                await parts.objects.put(stream_key(SOURCE, "content", digest.sha256), data)
-                now = parts.clock.now()
-                event = sourced_event(digest, source_name=SOURCE, source_timestamp=now, now=now)
-                records.append(record_of(settings.events.prefix, event))
-            # One record first, so that the agent and its parser processes are up when the clock starts.
-            await parts.log.append(records[:1])
-            while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
-                await asyncio.sleep(0.05)
-            started = time.perf_counter()
-            await parts.log.append(records[1:])
-            while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
-                await asyncio.sleep(0.01)
-            return time.perf_counter() - started
+    overrides = {"data": str(folder), "worker": {"agents": ["enrich"]}}
+    settings = load(overrides, environment={"XDG_CONFIG_HOME": str(folder)}).settings
+    async with open_parts(make_parts(settings)) as parts, running(parts) as agents:
+        records = []
+        for path in paths:
+            data = await asyncio.to_thread(path.read_bytes)
+            digest = hash_bytes(data)
+            await parts.objects.put(stream_key(SOURCE, "content", digest.sha256), data)
+            now = parts.clock.now()
+            event = sourced_event(digest, source_name=SOURCE, source_timestamp=now, now=now)
+            records.append(record_of(settings.events.prefix, event))
+        # One record first, so that the agent and its parser processes are up when the clock starts.
+        await parts.log.append(records[:1])
+        while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(os.sync)
+        started = time.perf_counter()
+        await parts.log.append(records[1:])
+        while await agents.backlog():  # noqa: ASYNC110 - the offsets are on disk
+            await asyncio.sleep(0.01)
+        return time.perf_counter() - started
 
 
 def measure_scan(name: str, paths: Sequence[Path]) -> Rate:
@@ -109,7 +110,10 @@ def measure_enrich() -> Rate:
     with tempfile.TemporaryDirectory() as temporary:
         even = make_files(Path(temporary), 1000, 64 * 1024)
         bare = BareProcesses(even)
-        pairs = [(run_loop(enrich_seconds(even)), bare.round_seconds()) for _ in range(ROUNDS)]
+        data = Path(temporary, "data")
+        pairs = [
+            (run_loop(enrich_seconds(even, data / f"{n}")), bare.round_seconds()) for n in range(ROUNDS)
+        ]
         bare.close()
     return _rate(f"enrich {len(even)} files of 64 KiB", len(even), pairs)
 
