@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import limits
+from pipeline.clock import ManualClock
 from pipeline.errors import BadInput, NotFound, TooLarge, Unavailable
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.embedded.log import EmbeddedLog
 from pipeline.log.kafka import KafkaLog
-from pipeline.log.lag import lag
+from pipeline.log.lag import Watermark, lag
 from pipeline.log.partitioner import partition_for
 from pipeline.log.port import Bounds, Log, NewRecord, Placed, Reader, Record, TopicPartition, TopicSpec
 from pipeline.log.view import TableView
@@ -374,6 +376,30 @@ async def test_lag_counts_from_what_was_committed(log: Log, unique: str) -> None
     assert await lag(log, unique, places) == {places[0]: 10, places[1]: 4}
     await log.commit(unique, {places[0]: 7, places[1]: 4})
     assert await lag(log, unique, places) == {places[0]: 3, places[1]: 0}
+
+
+async def test_a_watermark_passes_a_moment_when_all_that_was_there_is_committed(
+    log: Log, unique: str
+) -> None:
+    clock = ManualClock(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    places = await make_topic(log, unique, 2)
+    watermark = Watermark(log, unique, unique, clock)
+    begun = clock.unix()
+    assert await watermark.advance() == begun  # there was nothing to read
+    await log.append([*numbered(unique, 10, partition=0), *numbered(unique, 4, partition=1)])
+    clock.advance(10)
+    assert await watermark.advance() == begun
+    for committed in ({places[0]: 10}, {places[1]: 3}):
+        clock.advance(10)
+        await log.commit(unique, committed)
+        assert await watermark.advance() == begun
+    # What comes after the first look does not hold it up.
+    await log.append(numbered(unique, 5, partition=0))
+    await log.commit(unique, {places[1]: 4})
+    assert await watermark.advance() == begun + 10
+    assert await watermark.advance() == begun + 10
+    await log.commit(unique, {places[0]: 15})
+    assert await watermark.advance() == clock.unix()
 
 
 # --- life ---

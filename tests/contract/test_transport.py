@@ -63,6 +63,18 @@ def taking(app: Any, *topics: str, acknowledge: bool = False, max_records: int =
     return taken
 
 
+async def test_records_that_come_one_by_one_gather_when_the_app_lingers(site: Site) -> None:
+    topic = await site.topic()
+    app = site.app(site.group(), linger_seconds=0.5)
+    taken = taking(app, topic, acknowledge=True)
+    async with running(app):
+        for number in range(50):
+            await site.feed(topic, 1, start=number)
+        await until(lambda: len(taken.records) == 50)
+    assert [record.offset for record in taken.records] == list(range(50))
+    assert len(taken.batches) < 50 / 2
+
+
 # --- commits ----------------------------------------------------------------------------------
 
 
