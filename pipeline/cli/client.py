@@ -123,6 +123,12 @@ async def connection(settings: Settings) -> AsyncIterator[Client]:
         yield await (_own(stack, settings) if url is None else _remote(stack, url))
 
 
+async def ask(settings: Settings, path: str, **query: Any) -> Any:
+    """Connect, get one path, return its JSON. Raises as `connection` and `Client.get`."""
+    async with connection(settings) as client:
+        return await client.get(path, **query)
+
+
 async def running(settings: Settings) -> str | None:
     """Return the URL of the Headrace these settings mean, None when none runs.
 

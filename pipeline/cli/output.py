@@ -61,6 +61,13 @@ def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     console.print(table)
 
 
+def note_page(page: Mapping[str, Any], shown: int) -> None:
+    """Say on standard error how much of a list was shown, and how to go on."""
+    note(f"{shown} of {page['total']}")
+    if page["next"]:
+        note(f"more: --after {page['next']}")
+
+
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print names and values, one a line; what is empty is left out."""
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {}, ())}

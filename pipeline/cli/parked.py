@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import output
-from pipeline.cli.client import Client, connection, segment
+from pipeline.cli.client import Client, ask, connection, segment
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.errors import BadInput
@@ -40,14 +40,12 @@ def list_entries(
     Example: headrace parked list
     """
     settings = settings_of(context, data=str(data) if data else None)
-    page = run_loop(_get(settings, "/api/parked", {"agent": agent, "limit": limit, "after": after}))
+    page = run_loop(ask(settings, "/api/parked", agent=agent, limit=limit, after=after))
     if as_json:
         output.print_json(page)
         return
     output.print_rows(_COLUMNS, map(_row, page["entries"]))
-    output.note(f"{len(page['entries'])} of {page['total']}")
-    if page["next"]:
-        output.note(f"more: --after {page['next']}")
+    output.note_page(page, len(page["entries"]))
 
 
 def show(
@@ -62,7 +60,7 @@ def show(
     Example: headrace parked show 9f86d081884c7d659a2feaa0c55ad015
     """
     settings = settings_of(context, data=str(data) if data else None)
-    entry = run_loop(_get(settings, f"/api/parked/{segment(identity)}", {}))
+    entry = run_loop(ask(settings, f"/api/parked/{segment(identity)}"))
     if as_json:
         output.print_json(entry)
     else:
@@ -89,11 +87,6 @@ def replay(
             output.print_json(answer)
         else:
             typer.echo(f"replayed: {output.safe(answer['id'])}")
-
-
-async def _get(settings: Settings, path: str, query: Mapping[str, Any]) -> Any:
-    async with connection(settings) as client:
-        return await client.get(path, **query)
 
 
 async def _replay(settings: Settings, ids: list[str]) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import output
-from pipeline.cli.client import connection
+from pipeline.cli.client import ask
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
@@ -54,8 +54,7 @@ def search(
 
 
 async def _search(settings: Settings, query: Mapping[str, Any], *, as_json: bool) -> None:
-    async with connection(settings) as client:
-        page = await client.get("/api/search", **query)
+    page = await ask(settings, "/api/search", **query)
     if as_json:
         output.print_json(page)
         return
@@ -63,14 +62,11 @@ async def _search(settings: Settings, query: Mapping[str, Any], *, as_json: bool
         output.print_rows(_COLUMNS, (_row(hit["body"]) for hit in page["hits"]))
     else:
         output.print_rows(("id", "time"), ((h["id"], h["body"].get("timestamp", "")) for h in page["hits"]))
-    output.note(f"{len(page['hits'])} of {page['total']}")
-    if page["next"]:
-        output.note(f"more: --after {page['next']}")
+    output.note_page(page, len(page["hits"]))
 
 
 async def _group(settings: Settings, query: Mapping[str, Any], *, as_json: bool) -> None:
-    async with connection(settings) as client:
-        answer = await client.get("/api/search/groups", **query)
+    answer = await ask(settings, "/api/search/groups", **query)
     if as_json:
         output.print_json(answer)
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import output
-from pipeline.cli.client import connection, segment
+from pipeline.cli.client import ask, connection, segment
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
@@ -45,15 +45,12 @@ def list_tasks(
     Example: headrace tasks list --state held
     """
     settings = settings_of(context, data=str(data) if data else None)
-    query = {"state": state, "plugin": plugin, "limit": limit, "after": after}
-    page = run_loop(_get(settings, "/api/tasks", query))
+    page = run_loop(ask(settings, "/api/tasks", state=state, plugin=plugin, limit=limit, after=after))
     if as_json:
         output.print_json(page)
         return
     output.print_rows(_COLUMNS, map(_row, page["tasks"]))
-    output.note(f"{len(page['tasks'])} of {page['total']}")
-    if page["next"]:
-        output.note(f"more: --after {page['next']}")
+    output.note_page(page, len(page["tasks"]))
 
 
 def show(
@@ -68,7 +65,7 @@ def show(
     Example: headrace tasks show 5d41402abc4b2a76b9719d911017c592.entropy.1.0.1767225600
     """
     settings = settings_of(context, data=str(data) if data else None)
-    task = run_loop(_get(settings, f"/api/tasks/{segment(identity)}", {}))
+    task = run_loop(ask(settings, f"/api/tasks/{segment(identity)}"))
     if as_json:
         output.print_json(task)
     else:
@@ -112,11 +109,6 @@ def _steer(context: typer.Context, what: str, ids: list[str], data: Any, *, as_j
             output.print_json(answer)
         else:
             typer.echo(f"{what}: {output.safe(answer['id'])}")
-
-
-async def _get(settings: Settings, path: str, query: Mapping[str, Any]) -> Any:
-    async with connection(settings) as client:
-        return await client.get(path, **query)
 
 
 async def _post(settings: Settings, paths: list[str]) -> list[Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 from pipeline.cli import output
-from pipeline.cli.client import connection, running
+from pipeline.cli.client import ask, connection, running
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
@@ -29,7 +27,7 @@ def list_topics(
     Example: headrace topics list
     """
     settings = settings_of(context, data=str(data) if data else None)
-    topics = run_loop(_list(settings))
+    topics = run_loop(ask(settings, "/api/topics"))
     if as_json:
         output.print_json(topics)
         return
@@ -55,11 +53,6 @@ def create(
     for name in created:
         typer.echo(name)
     output.note(f"{len(created)} created")
-
-
-async def _list(settings: Settings) -> Any:
-    async with connection(settings) as client:
-        return await client.get("/api/topics")
 
 
 async def _create(settings: Settings) -> list[str]:

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import output
-from pipeline.cli.client import connection, segment
+from pipeline.cli.client import ask, segment
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
-from pipeline.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -35,16 +34,11 @@ def where(
     Example: headrace where 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
     """
     settings = settings_of(context, data=str(data) if data else None)
-    line = run_loop(_where(settings, identity.strip()))
+    line = run_loop(ask(settings, f"/api/where/{segment(identity.strip())}"))
     if as_json:
         output.print_json(line)
     else:
         _print(line)
-
-
-async def _where(settings: Settings, identity: str) -> Any:
-    async with connection(settings) as client:
-        return await client.get(f"/api/where/{segment(identity)}")
 
 
 def _print(line: Mapping[str, Any]) -> None:
