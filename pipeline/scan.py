@@ -120,10 +120,12 @@ class Scan:
             sent = sending.done()
             if sent and sending.exception() is not None:
                 return  # what was announced is answered from the index next time
+            if await self._read(reader):
+                continue
             unanswered = [
                 file for key in self._announced.keys() - self._underway for file in self._announced[key]
             ]
-            if await self._read(reader) or (unanswered and await self._backlog()):
+            if unanswered and await self._backlog():
                 continue
             # The agents are done with these files; what they found out, if anything, can be read now.
             ends = await self._ends()

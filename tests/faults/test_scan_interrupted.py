@@ -91,8 +91,10 @@ async def random_moment(process: Process, moments: random.Random) -> None:
 async def test_a_scan_beside_another_is_refused_and_disturbs_nothing(tmp_path: Path, files: Path) -> None:
     first = scan(files, tmp_path, "first")
     await until(lambda: len(answers(first)) > 0)
+    first.send(signal.SIGSTOP)  # or it might be done before the second has begun
     second = scan(files, tmp_path, "second")
     assert await second.ended() == 1
+    first.send(signal.SIGCONT)
     assert str(first.pid) in second.told()
     assert "Traceback" not in second.told()
     assert await first.ended() == 0
