@@ -112,11 +112,16 @@ class LeanConsumer(FaustConsumer):
             wanted[tp] = handler
         return wanted
 
-    async def _gather(self) -> None:
-        """Let records gather before the next fetch, when the app says so and few came with the last."""
+    async def _gather(self) -> bool:
+        """Let records gather when the app says so and few came with the last fetch; True when it waited.
+
+        Then the partitions to read have to be looked at again: they may have been given up meanwhile.
+        """
         pause_seconds = self._gathering_until - asyncio.get_running_loop().time()
-        if pause_seconds > 0:
-            await asyncio.sleep(pause_seconds)
+        if pause_seconds <= 0:
+            return False
+        await asyncio.sleep(pause_seconds)
+        return True
 
     def _gather_next(self, fetched: Mapping[Any, Any] | None) -> None:
         most = max(map(len, fetched.values()), default=0) if fetched else 0
@@ -126,7 +131,8 @@ class LeanConsumer(FaustConsumer):
         self._gathering_until = asyncio.get_running_loop().time() + pause_seconds
 
     async def _fetch(self, tps: set[Any]) -> None:
-        await self._gather()
+        if await self._gather():
+            return
         busy = len(tps) < len(self._get_active_partitions())
         timeout = limits.FETCH_WAIT_BUSY_SECONDS if busy else self.fetch_wait_seconds
         async with self._positions:
