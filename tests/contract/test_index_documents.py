@@ -95,6 +95,8 @@ def documents(of: Event) -> list[Document]:
     return documents_of(of, sources=SOURCES, default_security="official")
 
 
+# A failing example may be long; it has to be shown all the same.
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changed=changes)
 def test_nothing_an_event_holds_makes_its_document_refused(taker: Taker, changed: dict[str, Any]) -> None:

@@ -118,7 +118,8 @@ class Lab:
         try:
             await until(quiet, patience_seconds)
         except TimeoutError:
-            raise AssertionError(f"{await asked.backlog()} records are left:\n{self.told()}") from None
+            left = {name: await Agents(parts, (name,)).backlog() for name in asked.names}
+            raise AssertionError(f"records are left: {left}\n{self.told()}") from None
 
     async def wipe(self) -> None:
         """Remove everything this installation made on the servers."""
