@@ -16,6 +16,8 @@ from pipeline.events import times
 from pipeline.index import values
 
 _ANY_SCHEME: Final = "any://"
+_PATH_MAX_CHARACTERS: Final = 8000
+"""Each level of a path is a term with all levels above it, and a term has at most 32,766 bytes."""
 _TEXT_PARTS: Final = ("netloc", "params", "query", "fragment", "username", "password", "hostname")
 
 
@@ -52,7 +54,12 @@ def _filepath(value: str) -> dict[str, Any]:
     backslash, slash = value.find("\\"), value.find("/")
     if backslash >= 0 and (slash < 0 or backslash < slash):
         value = value.replace("\\", "/")
-    return _given(filepath=value)
+    return _given(filepath=_path(value))
+
+
+def _path(value: str) -> str:
+    """Return a path that can be cut into its levels; nothing when it is longer than a term may be."""
+    return value if len(value) <= _PATH_MAX_CHARACTERS else ""
 
 
 def _uri(value: str) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def _uri(value: str) -> dict[str, Any]:
     uri = urlparse(value if has_scheme else _ANY_SCHEME + value)
     parts = _given(
         scheme=uri.scheme if has_scheme else "",
-        filepath=uri.path,
+        filepath=_path(uri.path),
         **{name: getattr(uri, name) for name in _TEXT_PARTS},
     )
     if uri.port is not None:

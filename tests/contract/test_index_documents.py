@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.events.models import DownloadEvent, Event, PluginEvent, StatusEvent
@@ -98,6 +98,7 @@ def documents(of: Event) -> list[Document]:
 # A failing example may be long; it has to be shown all the same.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(changed={"entity__features": [{"name": "path", "value": "é" * 33_000, "type": "filepath"}]})
 @given(changed=changes)
 def test_nothing_an_event_holds_makes_its_document_refused(taker: Taker, changed: dict[str, Any]) -> None:
     relationship = changed.pop("relationship", {})
