@@ -166,7 +166,7 @@ def _pages(name: str, address: Address | None) -> dict[str, Any]:
     host, port = address
     try:
         with socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            return {"web_port": port, "web_enabled": True, "web_bind": host, "web_host": host}
+            return {"web_port": port, "web_bind": host, "web_host": host}
     except OSError as error:
         log.warning("no statistics pages", agent=name, address=f"{host}:{port}", reason=error.strerror)
         return {}

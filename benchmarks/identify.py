@@ -110,7 +110,6 @@ class BareProcesses:
 
     def round_seconds(self) -> float:
         """Let all do their share once and return how long the slowest took."""
-        """Time one round over all files."""
         started = time.perf_counter()
         for pipe in self._pipes:
             pipe.send(True)

@@ -105,12 +105,10 @@ def read(path: Path) -> File | Unread:
             data = _read_start(handle, about.st_size)
             whole = data if len(data) <= SMALL_FILE_BYTES else None
             # Only the hash objects are found by: the parser process makes the others from the same bytes.
-            found = hashlib.sha256()
-            size_bytes = 0
-            while data:
+            found, size_bytes = hashlib.sha256(data), len(data)
+            while whole is None and (data := handle.read(SMALL_FILE_BYTES)):
                 found.update(data)
                 size_bytes += len(data)
-                data = b"" if whole is not None else handle.read(SMALL_FILE_BYTES) or b""
     except OSError as error:
         return Unread(shown(path), error.strerror or str(error))
     modified = dt.datetime.fromtimestamp(int(about.st_mtime), dt.UTC)

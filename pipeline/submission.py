@@ -134,7 +134,7 @@ def sourced_event(
         entity=BinaryEntity(size=digest.size_bytes, features=named, datastreams=(content,), **hashes),
         action=SOURCED,
     )
-    return completed(event, _no_randomness)
+    return completed(event)
 
 
 def content_key(source_name: str, digest: Digest) -> str:
@@ -196,7 +196,3 @@ def check_references(definition: SourceDefinition, references: Mapping[str, str]
 def _check_filename(filename: str) -> None:
     if len(filename) > limits.FILENAME_MAX_CHARS:
         raise BadInput("submit", f"the file name has more than {limits.FILENAME_MAX_CHARS} characters")
-
-
-def _no_randomness(_: int) -> bytes:
-    raise AssertionError("the key of a binary event is computed from it")

@@ -72,12 +72,6 @@ def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
         run_loop(process)
 
 
-def _run(serving: Coroutine[Any, Any, None]) -> None:
-    """Serve until somebody asks for the end, which is no failure."""
-    with suppress(KeyboardInterrupt):
-        run_loop(serving)
-
-
 async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
     from agents.run import running
     from pipeline.app import make_parts, open_parts

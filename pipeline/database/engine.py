@@ -108,8 +108,10 @@ class Database:
             Unavailable: As `read`.
         """
         schema = self._location.schema
+        newest = await asyncio.to_thread(versions.newest)
         if await self.read(
-            "look for migrations", lambda connection: connection.run_sync(versions.is_current, schema)
+            "look for migrations",
+            lambda connection: connection.run_sync(versions.is_current, newest, schema),
         ):
             return
         steps = await asyncio.to_thread(_migrations)

@@ -22,9 +22,9 @@ def newest() -> str:
     return max(match[1] for match in found if match)
 
 
-def is_current(connection: Connection, schema: str | None = None) -> bool:
-    """Tell whether the tables are of the newest version; False also when there are none."""
+def is_current(connection: Connection, version: str, schema: str | None = None) -> bool:
+    """Tell whether the tables are of a version; False also when there are none."""
     if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
         return False
     rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars()  # noqa: S608
-    return list(rows) == [newest()]
+    return list(rows) == [version]

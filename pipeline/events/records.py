@@ -14,13 +14,15 @@ from pipeline.log.port import NewRecord
 E = TypeVar("E", bound=Event)
 
 
-def completed(event: E, random_bytes: RandomBytes) -> E:
+def completed(event: E, random_bytes: RandomBytes | None = None) -> E:
     """Return an event ready to be written: with Kafka key and tracking fields computed.
+
+    Without `random_bytes` its key must follow from the event.
 
     Raises:
         EventInvalid: A binary event without a path has no key.
     """
-    return with_tracking(with_key(event, random_bytes))
+    return with_tracking(with_key(event, random_bytes or _no_randomness(event)))
 
 
 class Address(NamedTuple):
@@ -50,7 +52,7 @@ def record_of(prefix: str, event: Event) -> NewRecord:
         EventInvalid: A binary event without a path has no key.
     """
     if not event.kafka_key:
-        event = completed(event, _no_randomness(event))
+        event = completed(event)
     return NewRecord(topic_of(prefix, event), event.kafka_key.encode(), encode(event))
 
 

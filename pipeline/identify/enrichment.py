@@ -91,7 +91,7 @@ def enriched_event(event: BinaryEvent, found: Identified, now: dt.datetime) -> B
         filename=event.source.path[-1].filename,
         file_format=found.file_format,
     )
-    return completed(_enriched(event, node, _entity(found)), _no_randomness)
+    return completed(_enriched(event, node, _entity(found)))
 
 
 def enriched_outline(event: BinaryEvent) -> BinaryEvent:
@@ -171,7 +171,3 @@ def _entity(found: Identified) -> BinaryEntity:
 
 def _read_info(info: msgspec.Raw | msgspec.UnsetType) -> _Info:
     return msgspec.json.decode(bytes(info) if info else b"{}", type=_Wrapped).identify
-
-
-def _no_randomness(_: int) -> bytes:
-    raise AssertionError("the key of a binary event is computed from it")

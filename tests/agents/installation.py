@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from agents.run import Agents, running
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.events.parked import ParkedEntry, decode_parked
 from pipeline.events.topics import PARKED, system_topic
 from pipeline.log.port import Record, TopicPartition
-from pipeline.settings import Settings, load
+from pipeline.settings import AgentName, Settings, load
 
 PATIENCE_SECONDS = 60.0
 """How long a state may take to come about before the test gives up; never how long one is waited for."""
+AGENTS: tuple[str, ...] = get_args(AgentName)
+"""All of them."""
 _ID_LENGTH = 32
 
 

@@ -64,8 +64,12 @@ class TestMigrations:
         assert await differences(database) == []
 
     async def test_the_version_is_told_without_alembic(self, empty: Database) -> None:
+        newest = await asyncio.to_thread(versions.newest)
+
         async def current() -> bool:
-            return await empty.read("look", lambda connection: connection.run_sync(versions.is_current))
+            return await empty.read(
+                "look", lambda connection: connection.run_sync(versions.is_current, newest)
+            )
 
         assert not await current()
         await empty.migrate()

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import limits
 from pipeline.app import make_parts, open_parts
-from tests.agents.installation import installation, settings_in, settled
+from tests.agents.installation import AGENTS, installation, settings_in, settled
 from tests.faults.service import Service, service
 from tests.faults.small_disk import SmallDisk, small_disk
 from tests.holdings import check_complete, submitted_hashes, times_published
@@ -23,7 +23,6 @@ SOURCE = "testing"
 FULL = "No space left on device"
 CREATED, UNAVAILABLE = 201, 503
 AT_ONCE = 16
-AGENTS = ("enrich", "track", "index", "archive")
 DISK_MIB = 64
 SCAN_FILES = 150
 

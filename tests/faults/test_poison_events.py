@@ -25,6 +25,7 @@ from pipeline.log.port import NewRecord
 from pipeline.objects.keys import stream_key
 from pipeline.submission import submit
 from tests.agents.installation import (
+    AGENTS,
     installation,
     parked_entries,
     records_of,
@@ -38,7 +39,6 @@ from tests.faults.service import Service, service
 from tests.holdings import holdings
 from tests.seeds import seeded
 
-AGENTS = ("enrich", "track", "index", "archive")
 SOURCE = "testing"
 SHA256 = hashlib.sha256(b"poison").hexdigest()
 SYSTEM = ("status", "plugin", "download", "expedite")

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import limits
 from pipeline.scan import Found, Scan
-from tests.agents.installation import installation, settings_in
+from tests.agents.installation import AGENTS, installation, settings_in
 from tests.processes import Process, children, environment, run, until
 from tests.realfiles import real_files, sha256_of
 from tests.seeds import seeded
@@ -25,7 +25,6 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """Makes root an ordinary reader."""
 PARSERS_HIT = 12
-AGENTS = ("enrich", "track", "index", "archive")
 
 
 def scan(tmp_path: Path, *paths: Path, code: int = 0, before: tuple[str, ...] = ()) -> dict[str, Any]:

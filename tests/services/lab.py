@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from opensearchpy import AsyncOpenSearch
 
@@ -21,6 +22,8 @@ from tests.databases import drop_schema
 from tests.processes import Process, environment, until, write_settings
 from tests.stores import s3_url
 
+FOUR_SERVERS = (pytest.mark.kafka, pytest.mark.s3, pytest.mark.postgres, pytest.mark.opensearch)
+"""Marks of a test of an installation."""
 PARTITIONS = 4
 SESSION_SECONDS = 6.0
 """The shortest a Kafka broker accepts unless told otherwise."""

@@ -12,15 +12,9 @@ import pytest
 from pipeline.app import Parts
 from pipeline.web import presence
 from tests.processes import Process, ended_at_last, run, until
-from tests.services.lab import Lab
+from tests.services.lab import FOUR_SERVERS, Lab
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.s3,
-    pytest.mark.postgres,
-    pytest.mark.opensearch,
-    pytest.mark.timeout(240),
-]
+pytestmark = [*FOUR_SERVERS, pytest.mark.timeout(240)]
 
 DATA = b"from the command line to four servers and back\n" * 1000
 

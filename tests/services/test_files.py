@@ -15,15 +15,9 @@ from tests.holdings import Holdings, check_complete, published
 from tests.processes import until
 from tests.realfiles import real_files, sha256_of
 from tests.seeds import seeded
-from tests.services.lab import SOURCE, Lab, submit_all
+from tests.services.lab import FOUR_SERVERS, SOURCE, Lab, submit_all
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.s3,
-    pytest.mark.postgres,
-    pytest.mark.opensearch,
-    pytest.mark.timeout(900),
-]
+pytestmark = [*FOUR_SERVERS, pytest.mark.timeout(900)]
 
 FILES = int(os.environ.get("HEADRACE_TEST_FILES", "400"))
 """Enough to cross every batch limit; by hand it is run with 2,000."""

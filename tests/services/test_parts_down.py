@@ -13,16 +13,10 @@ from tests.holdings import check_complete, published
 from tests.processes import until
 from tests.realfiles import real_files
 from tests.services import servers
-from tests.services.lab import SOURCE, Lab, submit_all
+from tests.services.lab import FOUR_SERVERS, SOURCE, Lab, submit_all
 from tests.services.servers import OwnServers
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.s3,
-    pytest.mark.postgres,
-    pytest.mark.opensearch,
-    pytest.mark.timeout(600),
-]
+pytestmark = [*FOUR_SERVERS, pytest.mark.timeout(600)]
 
 FILES = 60
 PATIENCE_SECONDS = 240.0

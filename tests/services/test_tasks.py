@@ -14,15 +14,9 @@ from pipeline.events.topics import system_topic
 from tests.agents.installation import parked_entries, records_of
 from tests.agents.standin import Standin
 from tests.processes import until
-from tests.services.lab import Lab
+from tests.services.lab import FOUR_SERVERS, Lab
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.s3,
-    pytest.mark.postgres,
-    pytest.mark.opensearch,
-    pytest.mark.timeout(400),
-]
+pytestmark = [*FOUR_SERVERS, pytest.mark.timeout(400)]
 
 TASKS = 100
 TRACK = ("--agents", "track")
