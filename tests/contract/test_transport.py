@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +11,19 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import Conflict, Damaged, Unavailable
-from pipeline.log.port import NewRecord, Record
-from pipeline.log.transport.batch import Batch
+from pipeline.log.port import NewRecord
 from pipeline.log.transport.watchdog import Watchdog
 from tests.contract.transport_site import (
     Site,
+    Taken,
     embedded_site,
-    kafka_site,
     numbers,
     running,
+    taking,
     until,
 )
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def site(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> AsyncIterator[Site]:
-    if request.param == "embedded":
-        async with embedded_site(tmp_path, unique) as made:
-            yield made
-    else:
-        address: str = request.getfixturevalue("kafka_address")
-        async with kafka_site(address, tmp_path, unique) as made:
-            yield made
-
-
-class Taken:
-    """What an agent was handed, kept for the test to acknowledge."""
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-
-    @property
-    def records(self) -> list[Record]:
-        return [record for batch in self.batches for record in batch.records]
-
-
-def taking(app: Any, *topics: str, acknowledge: bool = False, max_records: int = 500) -> Taken:
-    """Give an app an agent that keeps everything, acknowledging or not."""
-    taken = Taken()
-
-    async def take(stream: Any) -> None:
-        async for batch in stream.batches(max_records=max_records):
-            taken.batches.append(batch)
-            if acknowledge:
-                batch.acknowledge()
-
-    app.agent(app.source(*topics), name="take")(take)
-    return taken
 
 
 async def test_records_that_come_one_by_one_gather_when_the_app_lingers(site: Site) -> None:

@@ -183,6 +183,7 @@ class Pretended:
         self.reading = Progress(0)
         self.track = self.reading.track("agent")
         self.end = 0
+        self.position_now = 0
         self.down = False
         self.app = SimpleNamespace(
             conf=SimpleNamespace(id="watched"),
@@ -193,10 +194,18 @@ class Pretended:
             crash_reason=None,
             consumer=self,
             topics=SimpleNamespace(acks_enabled_for=lambda _: True),
+            crash=self.crash,
         )
+
+    async def crash(self, reason: Exception) -> None:
+        self.app.crashed = True
+        self.app.crash_reason = reason
 
     def progress(self) -> dict[TP, Progress]:
         return {self.tp: self.reading}
+
+    async def position(self, _: TP) -> int:
+        return self.position_now
 
     async def highwaters(self, *partitions: TP) -> dict[TP, int]:
         if self.down:
@@ -220,6 +229,8 @@ async def test_an_agent_with_work_that_makes_no_progress_is_called_stalled() -> 
     assert watchdog.stalled() is None
     clock.advance(1)
     assert "at offset 0 of t[0] for 100 s, 10 records before its end" in str(watchdog.stalled())
+    await watchdog.look()
+    assert not pretended.app.crashed, "it may wait for a sink, which starting it again does not mend"
     pretended.track.finish(0, 1)
     await watchdog.look()
     assert watchdog.stalled() is None
@@ -250,6 +261,23 @@ async def test_a_log_that_does_not_answer_and_an_endless_rebalance_are_called_st
     clock.advance(100)
     await watchdog.look()
     assert "rebalancing" in str(watchdog.stalled())
+    await watchdog.look()
+    assert "rebalancing for 100 s" in str(pretended.app.crash_reason)
+
+
+async def test_an_end_of_markers_only_is_not_taken_for_records_nobody_reads() -> None:
+    pretended, clock, watchdog = watched()
+    pretended.end = 10
+    pretended.position_now = 10
+    await watchdog.look()
+    clock.advance(100)
+    await watchdog.look()
+    assert not pretended.app.crashed
+    pretended.position_now = 9
+    await watchdog.look()
+    clock.advance(100)
+    await watchdog.look()
+    assert "at offset 0" in str(pretended.app.crash_reason)
 
 
 # --- the limit on log lines -------------------------------------------------------------------

@@ -22,17 +22,6 @@ from tests.contract.transport_worker import add_agent
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def site(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> AsyncIterator[Site]:
-    if request.param == "embedded":
-        async with embedded_site(tmp_path, unique) as made:
-            yield made
-    else:
-        address: str = request.getfixturevalue("kafka_address")
-        async with kafka_site(address, tmp_path, unique) as made:
-            yield made
-
-
 def with_table(site: Site, topic: str, partitions: int = 1, **settings: Any) -> tuple[Any, Any]:
     """Make an app whose agent copies each record into its table; no value removes the row."""
     app = site.app(site.group(), partitions=partitions, **settings)

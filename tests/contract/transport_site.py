@@ -13,6 +13,7 @@ import faust
 from pipeline.clock import SystemClock
 from pipeline.log.port import Log, NewRecord, Record, TopicPartition, TopicSpec
 from pipeline.log.transport.app import App, create_app, embedded_broker
+from pipeline.log.transport.batch import Batch
 
 WAIT_SECONDS = 60
 
@@ -159,3 +160,28 @@ async def kafka_site(address: str, folder: Path, name: str) -> AsyncIterator[Sit
 def numbers(records: Sequence[Record]) -> list[int]:
     """Return the values `Site.feed` wrote."""
     return [int(record.value or b"-1") for record in records]
+
+
+class Taken:
+    """What an agent was handed, kept for the test to acknowledge."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for batch in self.batches for record in batch.records]
+
+
+def taking(app: Any, *topics: str, acknowledge: bool = False, max_records: int = 500) -> Taken:
+    """Give an app an agent that keeps everything, acknowledging or not."""
+    taken = Taken()
+
+    async def take(stream: Any) -> None:
+        async for batch in stream.batches(max_records=max_records):
+            taken.batches.append(batch)
+            if acknowledge:
+                batch.acknowledge()
+
+    app.agent(app.source(*topics), name="take")(take)
+    return taken

@@ -5,7 +5,7 @@ messages by one over lists per partition, and the rule for commits by `progress`
 safe where Faust's loop was not:
 
 - Fetching and seeking never overlap (`_positions`), so fetched records always belong to the position
-  they were fetched from.
+  they were fetched from. After a rebalance every partition is sought, whatever was fetched meanwhile.
 - Records of source topics are fetched only when no rebalance is under way: each ends by seeking to the
   committed offsets, after which Faust empties its queues.
 - What cannot be delivered now (partition paused, flow stopped) is held, not thrown away.
@@ -146,21 +146,19 @@ class LeanConsumer(FaustConsumer):
 
     def _accept(self, tp: Any, records: Any) -> None:
         """Hold what was fetched until it is delivered, which the next round does."""
+        first = records[0].offset
         progress = self._progress.get(tp)
         if progress is None:
             if not self.app.client_only:
                 return  # revoked while it was fetched; whoever has the partition seeks first
-            progress = self._begin(tp, None)
-        first = records[0].offset
-        if progress.next is not None and first < progress.next:
+            progress = self._begin(tp, first)
+        if first < progress.next:
             logger.warning(
                 "%s[%s] was cut or made anew: expected offset %s, reading on at %s",
                 tp.topic, tp.partition, progress.next, first,
             )  # fmt: skip
             self._committed_offset[tp] = None
             progress = self._begin(tp, first)
-        if progress.start is None:
-            progress.start = first
         progress.next = records[-1].offset + 1
         self._read_offset[tp] = records[-1].offset
         self._held[tp] = Fetched(tp, records, progress)
@@ -190,7 +188,7 @@ class LeanConsumer(FaustConsumer):
             yield
         self.wake()
 
-    def _begin(self, tp: Any, offset: int | None) -> Progress:
+    def _begin(self, tp: Any, offset: int) -> Progress:
         """End the present reading of a partition and begin another at `offset`."""
         self._end(tp)
         progress = self._progress[tp] = Progress(offset)
@@ -206,22 +204,32 @@ class LeanConsumer(FaustConsumer):
         return progress
 
     async def perform_seek(self) -> None:
-        """Go to the committed offsets; what was delivered and not committed is read again."""
+        """Go to the committed offsets, or where there is none to the start of the partition.
+
+        A partition without a commit is sought too. Its position may have moved already: a fetch that was
+        under way when the partition was assigned reads on in it, and what it brings is given to nobody.
+        """
         async with self._standing_still():
-            committed = await self.seek_to_committed()
-            for raw_tp, offset in committed.items():
-                tp = ensure_TP(raw_tp)
-                if self._is_changelog_tp(tp):
-                    continue  # recovery put it where it must be
-                before = self._end(tp)
-                start = offset if offset is not None and offset >= 0 else None
-                if not start and before is not None and before.start is not None:
-                    # Nothing was committed, so nothing was sought: go back to where this reading began.
-                    start = before.start
-                    await self._seek(tp, start)
-                self._begin(tp, start)
-                self._read_offset[tp] = start
+            every = await self.seek_to_committed()
+            # Recovery put the changelogs where they must be.
+            committed = {
+                ensure_TP(tp): at for tp, at in every.items() if not self._is_changelog_tp(ensure_TP(tp))
+            }
+            starts = await self._starts([tp for tp, offset in committed.items() if not offset])
+            for tp, start in starts.items():
+                await self._seek(tp, start)
+            for tp, offset in committed.items():
+                self._begin(tp, offset or starts[tp])
+                self._read_offset[tp] = offset
                 self._committed_offset[tp] = offset or None
+
+    async def _starts(self, tps: list[Any]) -> dict[Any, int]:
+        """Return where the partitions begin for a group that never committed."""
+        if not tps:
+            return {}
+        at_end = self.app.conf.consumer_auto_offset_reset == "latest"
+        found = await (self.highwaters(*tps) if at_end else self.earliest_offsets(*tps))
+        return {ensure_TP(tp): offset or 0 for tp, offset in found.items()}
 
     async def seek(self, partition: Any, offset: int) -> None:
         """Read on at `offset`; commits follow from there, but never move back."""
@@ -285,7 +293,7 @@ class LeanConsumer(FaustConsumer):
         """Move acknowledgements of ordinary streams (their compiled loop writes the list itself)."""
         offsets = self._acked.pop(tp, None)
         self._acked_index.pop(tp, None)
-        if not offsets or progress.start is None or progress.next is None:
+        if not offsets:
             return
         track = progress.track(MESSAGES)
         for offset in offsets:

@@ -184,14 +184,10 @@ class Consumer(LeanConsumer):
     # --- positions ----------------------------------------------------------------------------
 
     async def seek_to_committed(self) -> dict[Any, int | None]:
-        """Go to the committed offsets, where there is none to the start (or end, by the setting)."""
+        """Go to the committed offsets of the partitions that have one."""
         tps = [tp for tp in self._assigned if not self._is_changelog_tp(tp)]
         committed = await self.log_handle.committed(self.app.conf.id, tps)
-        bounds = await self.log_handle.bounds(tps)
-        at_end = self.app.conf.consumer_auto_offset_reset == "latest"
-        for tp in tps:
-            start, end = bounds[tp]
-            self._offsets[tp] = committed.get(tp, end if at_end else start)
+        self._offsets.update({TP(*place): offset for place, offset in committed.items()})
         return {tp: committed.get(tp) for tp in tps}
 
     async def _seek(self, partition: Any, offset: int) -> None:

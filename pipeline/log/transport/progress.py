@@ -57,14 +57,13 @@ class Track:
 class Progress:
     """One partition between two seeks: where it began, what comes next, and the tracks of its readers.
 
-    `start` and `next` are None until the first record of a group that never committed is there. A seek,
-    a revocation or a rebalance ends a progress (`closed`) and starts another: what was delivered before
-    is then known to be stale, and acknowledging it moves nothing.
+    A seek, a revocation or a rebalance ends a progress (`closed`) and starts another: what was delivered
+    before is then known to be stale, and acknowledging it moves nothing.
     """
 
     __slots__ = ("_tracks", "closed", "next", "start")
 
-    def __init__(self, start: int | None) -> None:
+    def __init__(self, start: int) -> None:
         self.start = start
         self.next = start
         self.closed = False
@@ -74,8 +73,6 @@ class Progress:
         """Return the track of a reader; a new one begins where this progress began."""
         track = self._tracks.get(reader)
         if track is None:
-            if self.start is None:
-                raise ValueError("a track begins with the first record of its partition")
             track = self._tracks[reader] = Track(self.start)
         return track
 

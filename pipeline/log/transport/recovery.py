@@ -14,6 +14,7 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.tables.recovery import ServiceStopped
 from mode import Service
 
+from pipeline.errors import Unavailable
 from pipeline.log.transport.fetched import Fetched
 from pipeline.log.transport.store import Store
 
@@ -28,6 +29,22 @@ class Recovery(FaustRecovery):
     def _set_recovery_started(self) -> None:
         self.signal_recovery_end.clear()
         super()._set_recovery_started()
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:
+        """Wait for one step, or for a stop or another rebalance, which Faust raises.
+
+        Raises:
+            Unavailable: The log was too slow. Faust takes that for a stop: it would never read again.
+        """
+        try:
+            await super()._wait(coro, timeout)
+        except ServiceStopped:
+            if self.should_stop or self.crashed:
+                raise
+            raise Unavailable(
+                f"finish a rebalance of group {self.app.conf.id}",
+                f"the log did not answer within {timeout} s",
+            ) from None
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Let the streams run. Whoever waits for this learns of a stop by itself."""

@@ -1,7 +1,9 @@
 """Tells when an agent has stopped making progress although there is something to do.
 
 Faust can stop fetching after a rebalance, or never finish one, without crashing (faust-notes, section 4).
-The watchdog compares what is acknowledged with the ends of the partitions, asked from the log itself.
+The watchdog compares what is acknowledged with the ends of the partitions, asked from the log itself. What
+is stalled shows in the metric and in the log; an app that reads no more is crashed, so that whoever runs it
+starts it again. One that has records in hand is left alone: its agent may rightly wait for a sink.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ from mode import get_logger
 
 from pipeline import limits, metrics
 from pipeline.clock import Clock
+from pipeline.errors import Unavailable
 
 logger = get_logger(__name__)
 
 
 class Standing(NamedTuple):
-    """Where the work on one partition stands, and since when (steady seconds)."""
+    """Where the work on one partition stands, and since when (steady seconds).
+
+    `unread` is true when there is more to read although the app has nothing in hand, in any partition.
+    """
 
     done: int
     end: int
+    unread: bool
     since: float
 
     @property
@@ -48,6 +55,7 @@ class Watchdog:
         self._standings: dict[Any, Standing] = {}
         self._answered = clock.monotonic()
         self._settled = clock.monotonic()
+        self._reported = False
 
     @property
     def standings(self) -> dict[Any, Standing]:
@@ -61,7 +69,10 @@ class Watchdog:
             await self._clock.sleep(limits.WATCHDOG_SECONDS)
 
     async def look(self) -> None:
-        """Compare once and set the metrics; an unreachable log is noted, not raised."""
+        """Compare once, set the metrics, and crash an app that reads no more.
+
+        An unreachable log is noted, not raised.
+        """
         app = self._app
         if not app.rebalancing:
             self._settled = self._clock.monotonic()
@@ -71,7 +82,18 @@ class Watchdog:
             self._answered = self._clock.monotonic()
         except Exception as error:  # noqa: BLE001 - a driver may raise anything; the watchdog must go on
             logger.warning("cannot compare group %s with its log: %r", app.conf.id, error)
-        metrics.AGENT_STALLED.labels(app.conf.id).set(1 if self.stalled() else 0)
+        await self._report(self.stalled())
+
+    async def _report(self, reason: str | None) -> None:
+        app = self._app
+        metrics.AGENT_STALLED.labels(app.conf.id).set(1 if reason else 0)
+        if reason and not self._reported:
+            logger.warning("%s", reason)
+        self._reported = reason is not None
+        if reason is None or app.crashed:
+            return
+        if app.rebalancing or any(standing.unread for standing in self._overdue().values()):
+            await app.crash(Unavailable(f"go on reading as group {app.conf.id}", reason))
 
     def stalled(self) -> str | None:
         """Return why the app is stuck in one sentence; None when it is not."""
@@ -85,13 +107,18 @@ class Watchdog:
             if late_seconds < self._patience:
                 return None
             return f"group {app.conf.id} has been rebalancing for {late_seconds:.0f} s"
-        for tp, standing in self._standings.items():
-            if standing.lag and now - standing.since >= self._patience:
-                return (
-                    f"group {app.conf.id} has been at offset {standing.done} of {tp.topic}[{tp.partition}] "
-                    f"for {now - standing.since:.0f} s, {standing.lag} records before its end"
-                )
+        for tp, standing in self._overdue().items():
+            return (
+                f"group {app.conf.id} has been at offset {standing.done} of {tp.topic}[{tp.partition}] "
+                f"for {now - standing.since:.0f} s, {standing.lag} records before its end"
+            )
         return None
+
+    def _overdue(self) -> dict[Any, Standing]:
+        now = self._clock.monotonic()
+        return {
+            tp: its for tp, its in self._standings.items() if its.lag and now - its.since >= self._patience
+        }
 
     async def _compare(self) -> None:
         app = self._app
@@ -104,24 +131,23 @@ class Watchdog:
             if app.topics.acks_enabled_for(tp.topic)
         }
         ends = await consumer.highwaters(*readings) if readings else {}
-        starts = await self._starts([tp for tp, progress in readings.items() if progress.start is None])
+        in_hand = any(progress.open_records for progress in readings.values())
         standings = {}
         for tp, progress in readings.items():
-            done = progress.committable or progress.start
-            if done is None:
-                done = starts.get(tp) or 0
-            standings[tp] = self._stand(tp, done, ends.get(tp) or 0)
+            done, end = progress.committable or progress.start, ends.get(tp) or 0
+            unread = not in_hand and done < end and await self._unread(tp, progress.next, done, end)
+            standings[tp] = self._stand(tp, done, end, unread)
             metrics.LOG_LAG.labels(app.conf.id, tp.topic, str(tp.partition)).set(standings[tp].lag)
         for tp in self._standings.keys() - standings.keys():
             metrics.LOG_LAG.remove(app.conf.id, tp.topic, str(tp.partition))
         self._standings = standings
 
-    async def _starts(self, tps: list[Any]) -> dict[Any, int]:
-        return dict(await self._app.consumer.earliest_offsets(*tps)) if tps else {}
+    async def _unread(self, tp: Any, fetched: int, done: int, end: int) -> bool:
+        """Tell whether records are there to be delivered: before the end may be markers only."""
+        position = await self._app.consumer.position(tp)
+        return fetched > done or (position is not None and position < end)
 
-    def _stand(self, tp: Any, done: int, end: int) -> Standing:
+    def _stand(self, tp: Any, done: int, end: int, unread: bool) -> Standing:
         before = self._standings.get(tp)
-        now = self._clock.monotonic()
-        if before is not None and before.done == done and before.lag:
-            return Standing(done, end, before.since)
-        return Standing(done, end, now)
+        same = before is not None and (before.done, before.unread) == (done, unread) and before.lag
+        return Standing(done, end, unread, before.since if before and same else self._clock.monotonic())
