@@ -95,39 +95,38 @@ async def enrich_seconds(paths: Sequence[Path], folder: Path) -> float:
         return time.perf_counter() - started
 
 
-def measure_scan(name: str, paths: Sequence[Path]) -> Rate:
+def measure_scan(name: str, paths: Sequence[Path], room: Path) -> Rate:
     """Measure ours and the bare calls turn by turn; the best round of each counts."""
     bare = BareProcesses(paths)
-    # Removed only at the end: some file systems are slow at making files where many were just removed.
-    with tempfile.TemporaryDirectory() as folder:
-        pairs = [(scan_seconds(paths, Path(folder, f"{n}")), bare.round_seconds()) for n in range(ROUNDS)]
+    data = Path(tempfile.mkdtemp(dir=room))
+    pairs = [(scan_seconds(paths, data / f"{n}"), bare.round_seconds()) for n in range(ROUNDS)]
     bare.close()
     return _rate(f"scan {len(paths)} files, {name}", len(paths), pairs)
 
 
-def measure_enrich() -> Rate:
+def measure_enrich(room: Path) -> Rate:
     """Measure the agent and the bare calls turn by turn, on the event loop commands run on."""
-    with tempfile.TemporaryDirectory() as temporary:
-        even = make_files(Path(temporary), 1000, 64 * 1024)
-        bare = BareProcesses(even)
-        data = Path(temporary, "data")
-        pairs = [
-            (run_loop(enrich_seconds(even, data / f"{n}")), bare.round_seconds()) for n in range(ROUNDS)
-        ]
-        bare.close()
+    even = make_files(Path(tempfile.mkdtemp(dir=room)), 1000, 64 * 1024)
+    bare = BareProcesses(even)
+    data = room / "enriched"
+    pairs = [(run_loop(enrich_seconds(even, data / f"{n}")), bare.round_seconds()) for n in range(ROUNDS)]
+    bare.close()
     return _rate(f"enrich {len(even)} files of 64 KiB", len(even), pairs)
 
 
 def measure(files: int, folder: Path | None) -> list[Rate]:
     """Measure all, or the scan of one folder alone."""
-    if folder is not None:
-        below = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        return [measure_scan(f"of {folder}", below[:files])]
-    return [
-        measure_scan("Python and programs", programs_and_python(files)),
-        measure_scan("mostly small", small_files(files)),
-        measure_enrich(),
-    ]
+    # Emptied only at the end: some file systems are slow at making files while many were just removed.
+    with tempfile.TemporaryDirectory() as temporary:
+        room = Path(temporary)
+        if folder is not None:
+            below = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+            return [measure_scan(f"of {folder}", below[:files], room)]
+        return [
+            measure_scan("Python and programs", programs_and_python(files), room),
+            measure_scan("mostly small", small_files(files), room),
+            measure_enrich(room),
+        ]
 
 
 def _rate(name: str, count: int, pairs: Sequence[tuple[float, float]]) -> Rate:
