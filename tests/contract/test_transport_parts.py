@@ -194,10 +194,10 @@ class Pretended:
             crash_reason=None,
             consumer=self,
             topics=SimpleNamespace(acks_enabled_for=lambda _: True),
-            crash=self.crash,
+            give_up=self.give_up,
         )
 
-    async def crash(self, reason: Exception) -> None:
+    def give_up(self, reason: Exception) -> None:
         self.app.crashed = True
         self.app.crash_reason = reason
 

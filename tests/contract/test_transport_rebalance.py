@@ -54,7 +54,7 @@ async def test_a_group_that_wants_only_new_records_begins_at_the_end(site: Site)
 
 
 async def test_a_rebalance_the_log_does_not_answer_ends_the_app(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Faust takes the silence for a stop, and its recovery would never read again."""
     app = site.app(site.group(), broker_session_timeout=6.0, broker_request_timeout=6.5)
@@ -66,9 +66,12 @@ async def test_a_rebalance_the_log_does_not_answer_ends_the_app(
     monkeypatch.setattr(app.consumer, "seek_to_committed", silence)
     with pytest.raises(Unavailable, match="did not answer"):
         await app.run(asyncio.Event())
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_an_app_that_reads_no_more_ends_so_that_it_can_be_started_again(site: Site) -> None:
+async def test_an_app_that_reads_no_more_ends_so_that_it_can_be_started_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     topic = await site.topic()
     app = site.app(site.group())
     taken = taking(app, topic, acknowledge=True)
@@ -86,6 +89,7 @@ async def test_an_app_that_reads_no_more_ends_so_that_it_can_be_started_again(si
     await until(ended)
     with pytest.raises(Unavailable, match="1 records before its end"):
         await running_app
+    assert [record for record in caplog.records if record.exc_info] == []
     again = site.app(site.group())
     taken = taking(again, topic, acknowledge=True)
     async with running(again):

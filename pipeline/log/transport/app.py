@@ -116,6 +116,10 @@ class App(faust.App):
             await crashing
         self._raise_crash()
 
+    def give_up(self, reason: HeadraceError) -> None:
+        """End `run` with a reason that says everything; Faust's `crash` would log how it came here."""
+        self._crash(reason)
+
     def _raise_crash(self) -> None:
         reason = self.crash_reason
         if isinstance(reason, HeadraceError):

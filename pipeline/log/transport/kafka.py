@@ -73,10 +73,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
 
     async def on_thread_stop(self) -> None:
-        """Leave the group and close; when that takes too long the brokers find out by themselves."""
-        with contextlib.suppress(TimeoutError):
+        """Leave the group and close; when that takes too long the brokers find out by themselves.
+
+        aiokafka cancels a fetch that waits to be tried again, passes its cancellation on to whoever closes,
+        and leaves its connections open then.
+        """
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
                 await super().on_thread_stop()
+                return
+        if self._consumer is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
+                    await self._consumer._client.close()
 
 
 class Consumer(LeanConsumer, driver.Consumer):

@@ -33,18 +33,15 @@ class Recovery(FaustRecovery):
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
         """Wait for one step, or for a stop or another rebalance, which Faust raises.
 
-        Raises:
-            Unavailable: The log was too slow. Faust takes that for a stop: it would never read again.
+        A step that takes too long ends the app: Faust takes it for a stop, and would never read again.
         """
         try:
             await super()._wait(coro, timeout)
         except ServiceStopped:
-            if self.should_stop or self.crashed:
-                raise
-            raise Unavailable(
-                f"finish a rebalance of group {self.app.conf.id}",
-                f"the log did not answer within {timeout} s",
-            ) from None
+            if not (self.should_stop or self.app.should_stop):
+                why = f"the log did not answer within {timeout} s"
+                self.app.give_up(Unavailable(f"finish a rebalance of group {self.app.conf.id}", why))
+            raise
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Let the streams run. Whoever waits for this learns of a stop by itself."""

@@ -2,7 +2,7 @@
 
 Faust can stop fetching after a rebalance, or never finish one, without crashing (faust-notes, section 4).
 The watchdog compares what is acknowledged with the ends of the partitions, asked from the log itself. What
-is stalled shows in the metric and in the log; an app that reads no more is crashed, so that whoever runs it
+is stalled shows in the metric and in the log; an app that reads no more is ended, so that whoever runs it
 starts it again. One that has records in hand is left alone: its agent may rightly wait for a sink.
 """
 
@@ -69,7 +69,7 @@ class Watchdog:
             await self._clock.sleep(limits.WATCHDOG_SECONDS)
 
     async def look(self) -> None:
-        """Compare once, set the metrics, and crash an app that reads no more.
+        """Compare once, set the metrics, and end an app that reads no more.
 
         An unreachable log is noted, not raised.
         """
@@ -82,9 +82,9 @@ class Watchdog:
             self._answered = self._clock.monotonic()
         except Exception as error:  # noqa: BLE001 - a driver may raise anything; the watchdog must go on
             logger.warning("cannot compare group %s with its log: %r", app.conf.id, error)
-        await self._report(self.stalled())
+        self._report(self.stalled())
 
-    async def _report(self, reason: str | None) -> None:
+    def _report(self, reason: str | None) -> None:
         app = self._app
         metrics.AGENT_STALLED.labels(app.conf.id).set(1 if reason else 0)
         if reason and not self._reported:
@@ -93,7 +93,7 @@ class Watchdog:
         if reason is None or app.crashed:
             return
         if app.rebalancing or any(standing.unread for standing in self._overdue().values()):
-            await app.crash(Unavailable(f"go on reading as group {app.conf.id}", reason))
+            app.give_up(Unavailable(f"go on reading as group {app.conf.id}", reason))
 
     def stalled(self) -> str | None:
         """Return why the app is stuck in one sentence; None when it is not."""
