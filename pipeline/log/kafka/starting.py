@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from aiokafka import errors
@@ -60,10 +61,25 @@ async def abandon(producer: Any) -> None:
     An idempotent producer of aiokafka goes on trying for ever, and its `stop` waits for that. A caller who
     was told of a failure may append again, and what comes late then would overwrite what is newer.
     """
-    producer._message_accumulator.fail_all(errors.KafkaConnectionError("given up"))  # noqa: SLF001
-    ending = asyncio.ensure_future(producer._sender.close())  # noqa: SLF001
+    waiting, sender, sending = producer._message_accumulator, producer._sender, producer._sender.sender_task  # noqa: SLF001
+    batches = [*chain.from_iterable(waiting._batches.values()), *waiting._pending_batches]  # noqa: SLF001
+    waiting.fail_all(errors.KafkaConnectionError("given up"))
+    for batch in batches:
+        _heard(batch.future, batch._drain_waiter)  # noqa: SLF001
+    if sending is not None:
+        # It ends with an error of its own, about which all were told just now.
+        sending.remove_done_callback(sender._fail_all)  # noqa: SLF001
+    ending = asyncio.ensure_future(sender.close())
     await asyncio.sleep(0)  # lets it cancel the sender, so that nothing is sent anew
     for connection in list(producer.client._conns.values()):  # noqa: SLF001
         connection.close()
     await asyncio.wait([ending], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
+    _heard(ending)
     await finish(producer.stop)
+
+
+def _heard(*futures: asyncio.Future[Any]) -> None:
+    """Take note of errors nobody waits for, about which asyncio would complain."""
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.exception()

@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
+from pipeline.log.kafka.starting import finish_consumer
 from pipeline.log.port import NewRecord, Placed, Record
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
@@ -73,19 +74,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
 
     async def on_thread_stop(self) -> None:
-        """Leave the group and close; when that takes too long the brokers find out by themselves.
-
-        aiokafka cancels a fetch that waits to be tried again, passes its cancellation on to whoever closes,
-        and leaves its connections open then.
-        """
+        """Leave the group and close; when that takes too long the brokers find out by themselves."""
+        # aiokafka's own end breaks off where a fetch waits to be tried again; the rest comes below.
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
                 await super().on_thread_stop()
                 return
         if self._consumer is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
-                    await self._consumer._client.close()
+            await finish_consumer(self._consumer)
 
 
 class Consumer(LeanConsumer, driver.Consumer):
