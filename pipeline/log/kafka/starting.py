@@ -62,6 +62,7 @@ async def abandon(producer: Any) -> None:
     was told of a failure may append again, and what comes late then would overwrite what is newer.
     """
     waiting, sender, sending = producer._message_accumulator, producer._sender, producer._sender.sender_task  # noqa: SLF001
+    waiting._pending_batches = _Pending(waiting._pending_batches)  # noqa: SLF001
     batches = [*chain.from_iterable(waiting._batches.values()), *waiting._pending_batches]  # noqa: SLF001
     waiting.fail_all(errors.KafkaConnectionError("given up"))
     for batch in batches:
@@ -76,6 +77,14 @@ async def abandon(producer: Any) -> None:
     await asyncio.wait([ending], timeout=limits.KAFKA_CLOSE_TIMEOUT_SECONDS)
     _heard(ending)
     await finish(producer.stop)
+
+
+class _Pending(set[Any]):
+    """Batches on their way, as aiokafka counts them; one that is tried again may be counted off twice."""
+
+    def remove(self, batch: Any) -> None:
+        """Count a batch off."""
+        self.discard(batch)
 
 
 def _heard(*futures: asyncio.Future[Any]) -> None:
