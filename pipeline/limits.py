@@ -12,6 +12,16 @@ GIB = 1024 * MIB
 # --- events (dispatcher contract, section 8) ---
 EVENT_MAX_BYTES = 3 * MIB
 """Largest stored encoding of one event."""
+PUBLISH_MAX_BYTES = 256 * MIB
+"""Largest body of one publish."""
+PUBLISH_INLINE_BYTES = 64 * KIB
+"""Bodies above this are decoded in a thread."""
+EVENTS_INLINE = 20
+"""Events prepared on the event loop; more at once go to a thread."""
+METRIC_NAMES_MAX = 1000
+"""Most names of plugins that metrics tell apart; the others are counted together."""
+DELETIONS_MAX = 5_000_000
+"""Most keys, links, authors and submissions that are held as deleted."""
 EVENTS_PER_REQUEST = 1000
 """Most events one request may publish or fetch."""
 

@@ -1,6 +1,7 @@
 """Every metric by name, in one registry that `/metrics` prints.
 
-Names follow ``headrace_<thing>_<unit>_total``; docs/operating.md lists them and a test compares.
+Names follow ``headrace_<thing>_<unit>_total``; the hub's are those of the dispatcher contract, section 20.
+docs/operating.md lists them all and a test compares.
 """
 
 from __future__ import annotations
@@ -77,5 +78,11 @@ AGENT_STALLED = Gauge(
     "headrace_agent_stalled",
     "Whether a group has work and makes no progress.",
     ["group"],
+    registry=REGISTRY,
+)
+HUB_PUBLISHED = Counter(
+    "dispatcher_events_published",
+    "Events clients published, by author and model.",
+    ["plugin", "entity"],
     registry=REGISTRY,
 )

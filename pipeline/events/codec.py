@@ -12,6 +12,7 @@ Decoders are made once per model; the usual way decodes each byte once. Contract
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, cast, overload
 
 import msgspec
@@ -46,10 +47,11 @@ class Posted(NamedTuple):
     failures: list[Failure]
 
 
-def decode_posted(model: str, body: bytes) -> Posted:
+def decode_posted(model: str, body: bytes, fault: Callable[[Event], str | None] = validity.fault) -> Posted:
     """Decode what a client posted: one event, or a list of events, of one model.
 
-    The events come back in posted form: computed fields still hold what the client sent.
+    The events come back in posted form: computed fields still hold what the client sent. `fault` says why
+    an event is not accepted.
 
     Raises:
         NotFound: No such model.
@@ -69,7 +71,7 @@ def decode_posted(model: str, body: bytes) -> Posted:
     faults: list[tuple[int, str]] = []
     for index, event in enumerate(events):
         tidied = forms.as_posted(event)
-        reason = validity.fault(tidied)
+        reason = fault(tidied)
         if reason is None:
             accepted.append(tidied)
         else:

@@ -22,6 +22,11 @@ class Deletions:
         self._authors: dict[str, dt.datetime] = {}
         self._submissions: defaultdict[str, set[dt.datetime | None]] = defaultdict(set)
 
+    def __len__(self) -> int:
+        """Count what is named: keys, links, authors and submissions."""
+        named = (self._keys, self._links, self._authors, self._submissions)
+        return sum(map(len, named))
+
     def add(self, event: DeleteEvent) -> None:
         """Take in one delete event; only the part its action names counts.
 

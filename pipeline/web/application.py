@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from pipeline.app import Parts
+from pipeline.hub.deleted import Deleted
+from pipeline.hub.publish import Publisher
 from pipeline.web import (
     content,
     events,
     exposition,
     guard,
+    hub_events,
     objects,
     openapi,
     pages,
@@ -24,12 +27,25 @@ from pipeline.web import (
 )
 from pipeline.web.answers import answer
 from pipeline.web.backlog import Backlog
-from pipeline.web.context import BACKLOG, PARTS, TABLES
+from pipeline.web.context import BACKLOG, DELETED, PARTS, PUBLISHER, TABLES
 from pipeline.web.problems import answer_problems
 from pipeline.web.routes import Nothing, Route, asked
 from pipeline.web.tables import Tables
 
-RESOURCES = (objects, content, events, search, where, tasks, parked, topics, status, exposition, pages)
+RESOURCES = (
+    hub_events,
+    objects,
+    content,
+    events,
+    search,
+    where,
+    tasks,
+    parked,
+    topics,
+    status,
+    exposition,
+    pages,
+)
 
 
 async def describe(request: web.Request) -> web.Response:
@@ -61,6 +77,11 @@ def make_application(parts: Parts) -> web.Application:
     application[PARTS] = parts
     application[TABLES] = Tables(parts)
     application[BACKLOG] = Backlog(parts)
+    prefix = parts.settings.events.prefix
+    application[DELETED] = deleted = Deleted(parts.log, prefix, parts.clock)
+    application[PUBLISHER] = Publisher(
+        parts.log, prefix=prefix, sources=parts.sources, deleted=deleted, clock=parts.clock
+    )
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:
@@ -73,3 +94,4 @@ def make_application(parts: Parts) -> web.Application:
 async def _follow_tables(application: web.Application) -> AsyncIterator[None]:
     async with application[TABLES]:
         yield
+    await application[DELETED].close()

@@ -49,6 +49,12 @@ async def raw(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
+async def whole(request: web.Request, max_bytes: int) -> bytes:
+    """Return the whole body; raises as `check_head` and `raw` do."""
+    check_head(request, max_bytes)
+    return b"".join([chunk async for chunk in raw(request, max_bytes)])
+
+
 async def form_file(request: web.Request) -> FormFile:
     """Read a form up to its part ``file``; fields must come before it.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from pipeline.app import Parts
+from pipeline.hub.deleted import Deleted
+from pipeline.hub.publish import Publisher
 from pipeline.web.backlog import Backlog
 from pipeline.web.tables import Tables
 
 PARTS = web.AppKey("parts", Parts)
 TABLES = web.AppKey("tables", Tables)
 BACKLOG = web.AppKey("backlog", Backlog)
+PUBLISHER = web.AppKey("publisher", Publisher)
+DELETED = web.AppKey("deleted", Deleted)
 
 
 def parts_of(request: web.Request) -> Parts:
@@ -33,3 +37,8 @@ async def fresh_tables(request: web.Request) -> Tables:
 def backlog_of(request: web.Request) -> Backlog:
     """Return what watches the agents."""
     return request.app[BACKLOG]
+
+
+def publisher_of(request: web.Request) -> Publisher:
+    """Return what publishes events for clients of the hub."""
+    return request.app[PUBLISHER]

@@ -18,7 +18,10 @@ _TEMPLATE = "#/components/schemas/{name}"
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """Describe every route."""
-    types = [Problem, *(route.answer for route in routes if route.answer is not None)]
+    types = [
+        Problem,
+        *(kind for route in routes for kind in (route.answer, route.problem) if kind is not None),
+    ]
     kinds = list({repr(kind): kind for kind in types}.values())
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_TEMPLATE)
     by_kind = dict(zip(map(repr, kinds), schemas, strict=True))
@@ -70,7 +73,7 @@ def _responses(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, 
         content = {route.media: {"schema": schemas[repr(route.answer)]}}
     elif route.media:
         content = {route.media: {}}
-    problem = {"application/json": {"schema": schemas[repr(Problem)]}}
+    problem = {"application/json": {"schema": schemas[repr(route.problem or Problem)]}}
     responses: dict[str, Any] = {}
     for status in (route.status, *route.also):
         responses[str(status)] = _response(status, content, method)

@@ -24,6 +24,7 @@ from pipeline.errors import (
     TooLarge,
     Unavailable,
 )
+from pipeline.web import hub_problems
 from pipeline.web.answers import answer
 from pipeline.web.routes import Handler
 
@@ -104,18 +105,31 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except HeadraceError as error:
-        return problem_answer(error)
+        return _answer(request, error)
     except web.HTTPException as error:
-        return _routing_answer(request, error)
+        return (
+            hub_problems.routing(error) if hub_problems.asked(request) else _routing_answer(request, error)
+        )
     except (web.RequestPayloadError, HttpProcessingError) as error:
-        return problem_answer(BadInput("read the body", str(error) or "it is not well-formed HTTP"))
+        return _answer(request, BadInput("read the body", str(error) or "it is not well-formed HTTP"))
     except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, answered by id
-        if isinstance(error, ConnectionError) and _has_gone(request):
-            return web.Response(status=400)  # for the metric; there is nobody left to answer
-        tried = f"{request.method} {request.path}"[:200]
-        why = "an unexpected error; it is in the log under this id"
-        problem = Problem("internal error", tried, why, "report it with the id", _logged(error))
-        return answer(problem, status=500)
+        return _unexpected(request, error)
+
+
+def _unexpected(request: web.Request, error: Exception) -> web.StreamResponse:
+    if isinstance(error, ConnectionError) and _has_gone(request):
+        return web.Response(status=400)  # for the metric; there is nobody left to answer
+    tried = f"{request.method} {request.path}"[:200]
+    why, name = "an unexpected error; it is in the log under this id", _logged(error)
+    if hub_problems.asked(request):
+        return hub_problems.problem(500, tried, f"{why}: {name}")
+    return answer(Problem("internal error", tried, why, "report it with the id", name), status=500)
+
+
+def _answer(request: web.Request, error: HeadraceError) -> web.Response:
+    if hub_problems.asked(request):
+        return hub_problems.refusal(error, status_of(error))
+    return problem_answer(error)
 
 
 def _has_gone(request: web.Request) -> bool:

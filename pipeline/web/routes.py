@@ -44,6 +44,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Further statuses with the same body."""
     errors: tuple[int, ...] = ()
     """Statuses of the failures a client should know of."""
+    problem: Any = None
+    """Type of the body of failures; None for the usual one."""
     streams: bool = False
     """Moves an object: the time limit applies to each wait for bytes, not to the whole request."""
 
