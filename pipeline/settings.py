@@ -78,6 +78,12 @@ class WebSettings(_Section):
     upload_max_bytes: Positive
 
 
+class HubSettings(_Section):
+    """What clients of the dispatcher may do (dispatcher contract, section 19)."""
+
+    allow_delete: bool
+
+
 class WorkerSettings(_Section):
     """What a worker runs."""
 
@@ -153,6 +159,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings
     events: EventsSettings
     web: WebSettings
+    hub: HubSettings
     worker: WorkerSettings
     parser: ParserSettings
     tasks: TaskSettings

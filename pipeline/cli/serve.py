@@ -75,13 +75,19 @@ def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
 async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
     from agents.run import running
     from pipeline.app import make_parts, open_parts
+    from pipeline.identify.pool import parser_pool
     from pipeline.web.server import serve
 
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(make_parts(settings), wait=True))
+        # In one process the agents and the web surface share the parser processes.
+        pool = (
+            await stack.enter_async_context(parser_pool(settings, parts.clock)) if agents and web else None
+        )
         if agents:
-            await stack.enter_async_context(running(parts, statistics=settings.worker.stats_listen))
+            statistics = settings.worker.stats_listen
+            await stack.enter_async_context(running(parts, pool=pool, statistics=statistics))
         if web:
-            url = await stack.enter_async_context(serve(parts, settings.web.listen))
+            url = await stack.enter_async_context(serve(parts, settings.web.listen, pool))
             output.note(f"headrace: {url}/")
         await asyncio.get_running_loop().create_future()

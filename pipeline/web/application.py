@@ -9,12 +9,15 @@ from aiohttp import web
 from pipeline.app import Parts
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.publish import Publisher
+from pipeline.identify.on_demand import OnDemand
+from pipeline.identify.pool import ParserPool
 from pipeline.web import (
     content,
     events,
     exposition,
     guard,
     hub_events,
+    hub_streams,
     objects,
     openapi,
     pages,
@@ -27,13 +30,14 @@ from pipeline.web import (
 )
 from pipeline.web.answers import answer
 from pipeline.web.backlog import Backlog
-from pipeline.web.context import BACKLOG, DELETED, PARTS, PUBLISHER, TABLES
+from pipeline.web.context import BACKLOG, DELETED, PARSER, PARTS, PUBLISHER, TABLES
 from pipeline.web.problems import answer_problems
 from pipeline.web.routes import Nothing, Route, asked
 from pipeline.web.tables import Tables
 
 RESOURCES = (
     hub_events,
+    hub_streams,
     objects,
     content,
     events,
@@ -67,8 +71,10 @@ ROUTES: tuple[Route, ...] = (
 _DOCUMENT = openapi.document(ROUTES)
 
 
-def make_application(parts: Parts) -> web.Application:
+def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Application:
     """Make the application over opened parts; it closes nothing it did not open.
+
+    Without a parser pool it starts its own when the first upload wants to be identified.
 
     The tables are followed from its start-up to its clean-up.
     """
@@ -78,6 +84,7 @@ def make_application(parts: Parts) -> web.Application:
     application[TABLES] = Tables(parts)
     application[BACKLOG] = Backlog(parts)
     prefix = parts.settings.events.prefix
+    application[PARSER] = OnDemand(parts.settings, parts.clock, pool)
     application[DELETED] = deleted = Deleted(parts.log, prefix, parts.clock)
     application[PUBLISHER] = Publisher(
         parts.log, prefix=prefix, sources=parts.sources, deleted=deleted, clock=parts.clock
@@ -95,3 +102,4 @@ async def _follow_tables(application: web.Application) -> AsyncIterator[None]:
     async with application[TABLES]:
         yield
     await application[DELETED].close()
+    await application[PARSER].close()

@@ -7,6 +7,8 @@ from aiohttp import web
 from pipeline.app import Parts
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.publish import Publisher
+from pipeline.identify.on_demand import OnDemand
+from pipeline.identify.pool import ParserPool
 from pipeline.web.backlog import Backlog
 from pipeline.web.tables import Tables
 
@@ -14,6 +16,7 @@ PARTS = web.AppKey("parts", Parts)
 TABLES = web.AppKey("tables", Tables)
 BACKLOG = web.AppKey("backlog", Backlog)
 PUBLISHER = web.AppKey("publisher", Publisher)
+PARSER = web.AppKey("parser", OnDemand)
 DELETED = web.AppKey("deleted", Deleted)
 
 
@@ -42,3 +45,8 @@ def backlog_of(request: web.Request) -> Backlog:
 def publisher_of(request: web.Request) -> Publisher:
     """Return what publishes events for clients of the hub."""
     return request.app[PUBLISHER]
+
+
+async def parser_of(request: web.Request) -> ParserPool:
+    """Return the parser processes; the first call starts them when nobody else did."""
+    return await request.app[PARSER].pool()

@@ -51,6 +51,11 @@ def refusal(error: HeadraceError, status: int) -> web.Response:
     return problem(status, error.tried, str(error))
 
 
+def not_there() -> web.Response:
+    """Answer that there is no such route."""
+    return web.Response(text="404 page not found\n", status=404)
+
+
 def problem(status: int, title: str, detail: str, error_enum: str = UNSET) -> web.Response:
     """Make an error answer."""
     response = answer(HubProblem(str(status), error_enum, title, detail), status=status)
@@ -62,4 +67,4 @@ def routing(error: web.HTTPException) -> web.Response:
     """Answer what the router decided: there is no such path, or not with this method."""
     if error.status < 400:  # noqa: PLR2004 - statuses read best as their number
         raise error
-    return web.Response(text="404 page not found\n", status=404)
+    return not_there()

@@ -127,9 +127,12 @@ def _unexpected(request: web.Request, error: Exception) -> web.StreamResponse:
 
 
 def _answer(request: web.Request, error: HeadraceError) -> web.Response:
-    if hub_problems.asked(request):
-        return hub_problems.refusal(error, status_of(error))
-    return problem_answer(error)
+    if not hub_problems.asked(request):
+        return problem_answer(error)
+    response = hub_problems.refusal(error, status_of(error))
+    if isinstance(error, RangeRefused):
+        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
+    return response
 
 
 def _has_gone(request: web.Request) -> bool:

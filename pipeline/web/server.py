@@ -14,6 +14,7 @@ from aiohttp import web
 from pipeline import __version__, limits
 from pipeline.app import Parts
 from pipeline.errors import Conflict
+from pipeline.identify.pool import ParserPool
 from pipeline.web import presence
 from pipeline.web.application import make_application
 
@@ -21,18 +22,18 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serve(parts: Parts, listen: str) -> AsyncIterator[str]:
+async def serve(parts: Parts, listen: str, pool: ParserPool | None = None) -> AsyncIterator[str]:
     """Serve opened parts on ``host:port`` (port 0: any free one); give the URL, stop on leaving.
 
     While it runs, ``<data>/server.json`` tells commands where it is. On leaving, requests under way get
-    `limits.WEB_STOP_SECONDS` to finish.
+    `limits.WEB_STOP_SECONDS` to finish. `pool` are parser processes to share.
 
     Raises:
         Conflict: The address is taken or not ours.
     """
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
-    async with _running(parts) as runner:
+    async with _running(parts, pool) as runner:
         site = web.TCPSite(runner, host, int(port))
         try:
             await site.start()
@@ -67,9 +68,9 @@ async def serve_socket(parts: Parts, path: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _running(parts: Parts) -> AsyncIterator[web.AppRunner]:
+async def _running(parts: Parts, pool: ParserPool | None = None) -> AsyncIterator[web.AppRunner]:
     runner = web.AppRunner(
-        make_application(parts),
+        make_application(parts, pool),
         access_log=None,
         keepalive_timeout=limits.WEB_HEADER_IDLE_SECONDS,
         max_line_size=limits.WEB_LINE_MAX_BYTES,

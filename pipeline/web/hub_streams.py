@@ -1,0 +1,232 @@
+"""The hub's streams over HTTP: bytes under source, label and hash. Contract: dispatcher section 16."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+from msgspec.structs import replace
+
+from pipeline.errors import BadInput, NotFound
+from pipeline.events.names import CONTENT
+from pipeline.events.parts import Datastream
+from pipeline.identify.datastream import datastream
+from pipeline.objects.hashing import Digest, store_stream
+from pipeline.objects.keys import stream_key
+from pipeline.objects.port import Stat
+from pipeline.web import bodies
+from pipeline.web.answers import answer
+from pipeline.web.content import send, wanted_range
+from pipeline.web.context import parser_of, parts_of
+from pipeline.web.hub_problems import HubProblem, Refused, not_there
+from pipeline.web.problems import RangeRefused
+from pipeline.web.routes import Asked, Route
+
+_BINARY = "application/octet-stream"
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_FALSE = frozenset(("", "0", "f", "F", "FALSE", "false", "False"))
+_NUMBER = re.compile(r"\d{1,12}", re.ASCII)
+
+
+class UploadQuery(Asked, frozen=True):
+    """The query of an upload."""
+
+    skip_identify: Annotated[
+        str, msgspec.Meta(description="Answer only size and sha256; needs `expected-sha256`.")
+    ] = msgspec.field(default="", name="skip-identify")
+    expected_sha256: Annotated[
+        str, msgspec.Meta(description="Refuse the bytes when they have another hash.")
+    ] = msgspec.field(default="", name="expected-sha256")
+
+
+class DeleteQuery(Asked, frozen=True):
+    """The query of a deletion."""
+
+    if_older_than: Annotated[
+        str, msgspec.Meta(description="Unix seconds; what was modified then or later is kept.")
+    ] = msgspec.field(default="0", name="ifOlderThan")
+
+
+class Uploaded(msgspec.Struct, frozen=True):
+    """What is known about uploaded bytes. The label is always ``content``; clients overwrite it."""
+
+    data: Datastream
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """Whether a stream was deleted."""
+
+    deleted: bool
+
+
+class _Place(NamedTuple):
+    source: str
+    label: str
+
+    def key(self, sha256: str) -> str:
+        """Return the key of bytes at this place; raises `BadInput` for parts no store can hold."""
+        return stream_key(self.source, self.label, sha256)
+
+
+async def upload(request: web.Request) -> web.Response:
+    """Store the body and answer what it is; nothing is stored when a check fails."""
+    parts = parts_of(request)
+    place = _Place(request.match_info["source"], request.match_info["label"])
+    skip = _flag(request.query.get("skip-identify", ""), "skip identify")
+    expected = request.query.get("expected-sha256", "").lower()
+    if skip and not expected:
+        raise Refused(400, "must supply sha256 when skipping identify")
+
+    def checked_key(digest: Digest) -> str:
+        if not digest.size_bytes:
+            raise Refused(400, "no content in request body")
+        if expected and expected != digest.sha256:
+            why = f"sha256 mismatch - supplied: {expected[:64]} vs calc: {digest.sha256}"
+            raise Refused(400, "sha256 mismatch", why)
+        return place.key(digest.sha256)
+
+    place.key("0" * 64)  # refuses a wrong place before a byte is read
+    max_bytes = parts.settings.web.upload_max_bytes
+    bodies.check_head(request, max_bytes)
+    digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
+    # The bytes are durable under their hash; what follows only looks at them.
+    if skip:
+        return answer(Uploaded(Datastream(label=CONTENT, size=digest.size_bytes, sha256=digest.sha256)))
+    return answer(Uploaded(await _identified(request, stat.key, digest)))
+
+
+async def _identified(request: web.Request, key: str, digest: Digest) -> Datastream:
+    pool = await parser_of(request)
+    async with parts_of(request).objects.file(key) as path:
+        found = datastream(await pool.identify(path))
+    hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
+    # A file that cost its parser the process may have no hashes of its own.
+    return replace(found, size=digest.size_bytes, **hashes)
+
+
+async def exists(request: web.Request) -> web.Response:
+    """Say whether a stream is there; the body is empty."""
+    found = await parts_of(request).objects.stat(_key(request))
+    return web.Response(status=404 if found is None else 200)
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Send a stream, or one range of it."""
+    if request.method == "HEAD":
+        return await exists(request)
+    key, objects = _key(request), parts_of(request).objects
+    stat = await objects.stat(key)
+    if stat is None:
+        raise Refused(404, "not found", "not found")
+    header = request.headers.get("Range")
+    if header is None:
+        response = web.StreamResponse(headers={"Accept-Ranges": "bytes"})
+        first, last = 0, stat.size_bytes - 1
+    else:
+        first, last = _range(header, stat)
+        response = web.StreamResponse(
+            status=206, headers={"Content-Range": f"bytes {first}-{last}/{stat.size_bytes}"}
+        )
+    response.content_type = _BINARY
+    response.content_length = last - first + 1
+    return await send(request, response, await objects.get(key, first=first, last=last))
+
+
+def _range(header: str, stat: Stat) -> tuple[int, int]:
+    try:
+        wanted = wanted_range(header, stat.size_bytes)
+    except RangeRefused:
+        raise
+    except BadInput as error:
+        raise Refused(400, "invalid range provided", error.why) from None
+    return wanted.first, min(wanted.last, stat.size_bytes - 1)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Delete a stream that is older than asked for, when the settings allow deletion."""
+    parts = parts_of(request)
+    if not parts.settings.hub.allow_delete:
+        return not_there()
+    text = request.query.get("ifOlderThan", "0") or "0"
+    if not _NUMBER.fullmatch(text):
+        raise Refused(400, "ifOlderThan error", f"{text[:40]!r} is not a whole number of unix seconds")
+    key = _key(request)
+    stat = await parts.objects.stat(key)
+    if stat is None:
+        raise Refused(404, "not found", "not found")
+    if int(text) and stat.modified.timestamp() >= int(text):
+        return answer(Deletion(deleted=False))
+    return answer(Deletion(deleted=await parts.objects.delete(key)))
+
+
+async def copy(request: web.Request) -> web.Response:
+    """Copy a stream from one source to another, under the same label."""
+    names = request.match_info
+    from_key, to_key = (
+        _Place(names[name], names["label"]).key(names["sha256"]) for name in ("source_a", "source_b")
+    )
+    try:
+        await parts_of(request).objects.copy(from_key, to_key)
+    except NotFound as error:
+        raise Refused(404, "not found", error.why) from None
+    return web.Response()
+
+
+def _key(request: web.Request) -> str:
+    names = request.match_info
+    return _Place(names["source"], names["label"]).key(names["sha256"])
+
+
+def _flag(text: str, name: str) -> bool:
+    if text not in _TRUE | _FALSE:
+        raise Refused(400, f"bad param {name}", f"{text[:40]!r} is neither true nor false")
+    return text in _TRUE
+
+
+_PLACE = "/api/v3/stream/{source}/{label}"
+_SHARED: dict[str, Any] = {"tag": "hub", "problem": HubProblem, "streams": True}
+
+ROUTES = (
+    Route(
+        methods=("POST",),
+        path=_PLACE,
+        handler=upload,
+        summary="Upload a stream",
+        query=UploadQuery,
+        body=(_BINARY,),
+        answer=Uploaded,
+        errors=(400, 413, 503),
+        **_SHARED,
+    ),
+    Route(
+        methods=("GET", "HEAD"),
+        path=_PLACE + "/{sha256}",
+        handler=download,
+        summary="The bytes of a stream",
+        media=_BINARY,
+        also=(206,),
+        errors=(400, 404, 416, 503),
+        **_SHARED,
+    ),
+    Route(
+        methods=("DELETE",),
+        path=_PLACE + "/{sha256}",
+        handler=delete,
+        summary="Delete a stream",
+        query=DeleteQuery,
+        answer=Deletion,
+        errors=(400, 404, 503),
+        **_SHARED,
+    ),
+    Route(
+        methods=("PATCH",),
+        path="/api/v3/stream/{source_a}/{source_b}/{label}/{sha256}",
+        handler=copy,
+        summary="Copy a stream to another source",
+        media="",
+        errors=(400, 404, 503),
+        **_SHARED,
+    ),
+)
