@@ -1,6 +1,6 @@
 """Events as bare Avro binary, the encoding of the reference, to read its topics and answer its tools.
 
-What headrace stores is JSON (`pipeline.events.codec`); this is for exchange. Needs the extra ``avro``.
+What headrace stores is JSON (`pipeline.events.codec`); this is for exchange.
 Contract: dispatcher section 6.
 """
 
@@ -16,7 +16,7 @@ import fastavro
 import msgspec
 
 from pipeline.errors import EventCorrupt, EventInvalid, EventOutdated
-from pipeline.events import forms, raw, times
+from pipeline.events import forms, raw, times, validity
 from pipeline.events.avro_schema import (
     BYTES,
     RECORDS,
@@ -29,6 +29,7 @@ from pipeline.events.avro_schema import (
     record_named,
     schema,
 )
+from pipeline.events.codec import Posted, encode_as_posted, failure
 from pipeline.events.models import STRUCTS, Event, model_named
 from pipeline.events.names import CURRENT
 from pipeline.events.shape import Part
@@ -86,6 +87,36 @@ def decode_avro_bulk(model: str, value: bytes) -> list[Event]:
     """
     name = record_named(STRUCTS[model_named(model)])
     return [_struct(name, item) for item in _read(name, value, bulk=True)["events"]]
+
+
+def decode_posted_bulk(
+    model: str, body: bytes, fault: Callable[[Event], str | None] = validity.fault
+) -> Posted:
+    """Decode what a client posted as an Avro bulk; as `pipeline.events.codec.decode_posted` does for JSON.
+
+    Raises:
+        NotFound: No such model.
+        EventCorrupt: It is JSON, it does not decode, or nothing is in it.
+        EventOutdated: Its model version is too old.
+        EventInvalid: Its model version is newer than ours.
+    """
+    if body[:1] in {b"[", b"{"}:
+        raise EventCorrupt("decode posted events", "supplied events were in json format, not avro")
+    try:
+        events = decode_avro_bulk(model, body)
+    except EventCorrupt as error:
+        why = f"avro event did not match expected bulk schema: {error.why}"
+        raise EventCorrupt("decode posted events", why) from error
+    if not events:
+        raise EventCorrupt("decode posted events", "there is no event in the bulk")
+    posted = Posted([], [])
+    for event in events:
+        reason = fault(event)
+        if reason is None:
+            posted.events.append(event)
+        else:
+            posted.failures.append(failure(encode_as_posted(event), reason))
+    return posted
 
 
 @cache

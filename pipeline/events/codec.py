@@ -106,10 +106,17 @@ def _decode_list(model: Model, body: bytes) -> list[Event]:
 def _failures(body: bytes, faults: list[tuple[int, str]]) -> list[Failure]:
     """Pick the texts of the events that failed out of the body they were decoded from."""
     raws = msgspec.json.decode(body, type=list[msgspec.Raw]) if body[:1] == b"[" else [msgspec.Raw(body)]
-    return [
-        Failure(bytes(raws[index]).strip().decode(errors="replace"), _FAILURE_PREFIX + reason)
-        for index, reason in faults
-    ]
+    return [failure(bytes(raws[index]).strip(), reason) for index, reason in faults]
+
+
+def failure(text: bytes, reason: str) -> Failure:
+    """Note that an event was not accepted.
+
+    Args:
+        text: Its JSON.
+        reason: The rule it breaks.
+    """
+    return Failure(text.decode(errors="replace"), _FAILURE_PREFIX + reason)
 
 
 def _corrupt(model: str, why: str) -> EventCorrupt:

@@ -22,6 +22,8 @@ from pipeline.web.routes import Asked, Route
 
 _INVALID = "PostEvent TransformEvents invalid events"
 _TRUE = frozenset(("true", "1"))
+Fault = Callable[[Event], str | None]
+"""Says why an event is not accepted, None when it is."""
 
 
 class PublishQuery(Asked, frozen=True):
@@ -31,6 +33,9 @@ class PublishQuery(Asked, frozen=True):
     sync: Annotated[
         str, msgspec.Meta(description="Accepted; the answer always comes after the events are durable.")
     ] = ""
+    avro_format: Annotated[str, msgspec.Meta(description="The body is an Avro bulk instead of JSON.")] = (
+        msgspec.field(default="", name="avro-format")
+    )
     include_ok: Annotated[str, msgspec.Meta(description="Return the published events.")] = ""
 
 
@@ -56,7 +61,8 @@ async def publish(request: web.Request) -> web.Response:
     if not body:
         raise Refused(400, "Empty Request", "no content in request body")
     publisher = publisher_of(request)
-    posted = await _decoded(model, body, publisher.fault)
+    avro = query.get("avro-format") in _TRUE
+    posted = await _decoded(_from_avro if avro else decode_posted, model, body, publisher.fault)
     published = await publisher.publish(posted.events)
     _check(published, posted)
     ok: tuple[msgspec.Raw, ...] = ()
@@ -66,11 +72,19 @@ async def publish(request: web.Request) -> web.Response:
     return web.json_response(body=msgspec.json.encode(done))
 
 
-async def _decoded(model: str, body: bytes, fault: Callable[[Event], str | None]) -> Posted:
+def _from_avro(model: str, body: bytes, fault: Fault) -> Posted:
+    from pipeline.events.avro import decode_posted_bulk
+
+    return decode_posted_bulk(model, body, fault)
+
+
+async def _decoded(
+    decode: Callable[[str, bytes, Fault], Posted], model: str, body: bytes, fault: Fault
+) -> Posted:
     try:
         if len(body) > limits.PUBLISH_INLINE_BYTES:
-            return await asyncio.to_thread(decode_posted, model, body, fault)
-        return decode_posted(model, body, fault)
+            return await asyncio.to_thread(decode, model, body, fault)
+        return decode(model, body, fault)
     except EventError as error:
         raise Refused(422, _INVALID, error.why) from error
 
@@ -110,7 +124,7 @@ ROUTES = (
         summary="Publish events of one model",
         tag="hub",
         query=PublishQuery,
-        body=("application/json",),
+        body=("application/json", "application/octet-stream"),
         answer=PublishAnswer,
         problem=HubProblem,
         errors=(400, 422, 425, 500),

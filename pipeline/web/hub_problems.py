@@ -63,8 +63,18 @@ def problem(status: int, title: str, detail: str, error_enum: str = UNSET) -> we
     return response
 
 
-def routing(error: web.HTTPException) -> web.Response:
-    """Answer what the router decided: there is no such path, or not with this method."""
+def routing(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Answer what the router decided: there is no such path, or not with this method.
+
+    A path with a slash too many is sent to the one without.
+    """
     if error.status < 400:  # noqa: PLR2004 - statuses read best as their number
         raise error
+    if request.path.endswith("/"):
+        target = request.rel_url.with_path(
+            request.rel_url.raw_path.rstrip("/"), encoded=True, keep_query=True
+        )
+        return web.Response(
+            status=301 if request.method == "GET" else 307, headers={"Location": str(target)}
+        )
     return not_there()

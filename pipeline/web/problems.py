@@ -108,7 +108,9 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return _answer(request, error)
     except web.HTTPException as error:
         return (
-            hub_problems.routing(error) if hub_problems.asked(request) else _routing_answer(request, error)
+            hub_problems.routing(request, error)
+            if hub_problems.asked(request)
+            else _routing_answer(request, error)
         )
     except (web.RequestPayloadError, HttpProcessingError) as error:
         return _answer(request, BadInput("read the body", str(error) or "it is not well-formed HTTP"))

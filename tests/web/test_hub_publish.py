@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline import limits
+from pipeline.events.avro import encode_avro_bulk
+from pipeline.events.codec import decode_posted
 from tests.events.samples import BINARY, BY_MODEL, DELETE, NODE, SOURCE, STATUS
 from tests.web.site import PREFIX, SOURCED, Site, opened
 
@@ -37,7 +40,7 @@ EXAMPLE = {
 
 
 async def publish(
-    site: Site, model: str, events: Any, *, status: int = 200, **query: str
+    site: Site, model: str, events: Any, *, status: int = 200, **query: Any
 ) -> dict[str, Any]:
     body = events if isinstance(events, bytes) else json.dumps(events).encode()
     how: dict[str, Any] = {"params": {"model": model, **query}, "data": io.BytesIO(body)}
@@ -237,6 +240,46 @@ async def test_many_events_at_once_keep_their_order(site: Site) -> None:
     numbers = [event["source"]["references"]["number"] for event in answer["ok"]]
     assert numbers == [f"{n}" for n in range(500)]
     assert len(await site.records(SOURCED)) == 500
+
+
+async def test_a_slash_too_many_is_sent_to_the_path_without(site: Site) -> None:
+    url = f"{site.url}{EVENT}/"
+    for method, status in (("GET", 301), ("POST", 307)):
+        async with site.client.request(
+            method, url, params={"model": "binary"}, allow_redirects=False
+        ) as answer:
+            assert (answer.status, answer.headers["Location"]) == (status, f"{EVENT}?model=binary")
+
+
+async def test_an_avro_bulk_is_published_as_the_same_events_in_json_are(site: Site) -> None:
+    events = decode_posted("binary", json.dumps([BINARY, EXAMPLE]).encode()).events
+    invalid = msgspec.structs.replace(events[0], action="eaten")
+    bulk = encode_avro_bulk("binary", [*events, invalid])
+    avro: dict[str, Any] = {"avro-format": "true"}
+    answer = await publish(site, "binary", bulk, **avro)
+    assert (answer["total_ok"], answer["total_failures"]) == (2, 1)
+    assert "eaten" in answer["failures"][0]["error"]
+    again = await publish(site, "binary", [BINARY, EXAMPLE], include_ok="true")
+    stored_twice = await stored(site, "testing.binary.sourced") + await stored(
+        site, "testing.binary.enriched"
+    )
+    assert [event["kafka_key"] for event in stored_twice] == [
+        event["kafka_key"] for event in again["ok"] for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (json.dumps([BINARY]).encode(), "supplied events were in json format, not avro"),
+        (b"\x0c\x02nonsense", "avro event did not match expected bulk schema"),
+        (b"\x0c\x00", "there is no event"),
+    ],
+)
+async def test_what_is_no_avro_bulk_is_refused(site: Site, body: bytes, why: str) -> None:
+    avro: dict[str, Any] = {"avro-format": "1"}
+    answer = await publish(site, "binary", body, status=422, **avro)
+    assert why in answer["detail"]
 
 
 async def test_paths_that_are_not_there_are_answered_as_the_hub_does(site: Site) -> None:
