@@ -1,6 +1,8 @@
 """Run every benchmark, one after the other, each in a process of its own.
 
-    python -m benchmarks [NAME ...]    NAME: events, log, transport, objects, identify, index, archive, scan
+    python -m benchmarks [NAME ...]
+
+NAME: events, log, transport, objects, identify, index, archive, scan, hub
 
 Each row has a figure of ours, the figure of a bare reference measured in the same run, and their ratio.
 Rows on real servers are measured when the environment names them (PIPELINE_TEST_KAFKA and its like).
@@ -22,6 +24,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "index": ["--opensearch"] if os.environ.get("PIPELINE_TEST_OPENSEARCH") else [],
     "archive": [],
     "scan": [],
+    "hub": [],
 }
 
 
