@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import conf
 from pipeline.errors import SettingError
+from pipeline.sizes import parse_size
 
 PREFIX = "HEADRACE_"
 FILE_VARIABLE = "HEADRACE_CONFIG"
@@ -38,6 +39,9 @@ _ALLOWED = {
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
 Positive = Annotated[int, Field(gt=0)]
+Size = Annotated[
+    int, Field(gt=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
+]
 Seconds = Annotated[float, Field(gt=0)]
 AgentName = Literal["enrich", "track", "index", "archive"]
 
@@ -75,7 +79,7 @@ class WebSettings(_Section):
     """The HTTP surface."""
 
     listen: Address
-    upload_max_bytes: Positive
+    upload_max_bytes: Size
 
 
 class HubSettings(_Section):
@@ -96,9 +100,9 @@ class ParserSettings(_Section):
 
     processes: Annotated[int, Field(ge=0, le=256)]
     timeout_seconds: Seconds
-    memory_bytes: Positive
+    memory_bytes: Size
     rules: str
-    yara_scan_max_bytes: Positive
+    yara_scan_max_bytes: Size
 
 
 class TaskSettings(_Section):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli import config, get, parked, scan, search, serve, submit, tasks, topics, where
+from pipeline.cli import config, filetype, get, parked, scan, search, serve, submit, tasks, topics, where
 from pipeline.cli.state import GlobalOptions
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for group in (scan, serve, submit, get, search, where, tasks, parked, topics, config):
+for group in (scan, serve, submit, get, search, where, tasks, parked, topics, filetype, config):
     group.register(app)
 
 

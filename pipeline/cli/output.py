@@ -43,9 +43,14 @@ def safe(value: Any) -> str:
     return visible(value)
 
 
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
 def print_json(value: Any) -> None:
     """Print one value as one line of JSON."""
-    typer.echo(msgspec.json.encode(value).decode())
+    typer.echo(json_line(value))
 
 
 def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
