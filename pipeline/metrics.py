@@ -80,6 +80,16 @@ AGENT_STALLED = Gauge(
     ["group"],
     registry=REGISTRY,
 )
+HUB_EXISTS = Counter(
+    "dispatcher_data_exist_requests", "Questions whether a stream is there.", registry=REGISTRY
+)
+HUB_UPLOADS = Counter("dispatcher_data_upload_requests", "Uploads of streams.", registry=REGISTRY)
+HUB_UPLOADED = Counter("dispatcher_data_uploaded_bytes", "Bytes of streams stored.", registry=REGISTRY)
+HUB_DOWNLOADS = Counter("dispatcher_data_download_requests", "Downloads of streams.", registry=REGISTRY)
+HUB_DOWNLOADED = Counter(
+    "dispatcher_data_downloaded_bytes", "Bytes of streams asked for.", registry=REGISTRY
+)
+HUB_DELETIONS = Counter("dispatcher_data_delete_requests", "Deletions of streams.", registry=REGISTRY)
 HUB_PUBLISHED = Counter(
     "dispatcher_events_published",
     "Events clients published, by author and model.",

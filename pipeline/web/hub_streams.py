@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
+from pipeline import metrics
 from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
@@ -72,6 +73,7 @@ class _Place(NamedTuple):
 
 async def upload(request: web.Request) -> web.Response:
     """Store the body and answer what it is; nothing is stored when a check fails."""
+    metrics.HUB_UPLOADS.inc()
     parts = parts_of(request)
     place = _Place(request.match_info["source"], request.match_info["label"])
     skip = _flag(request.query.get("skip-identify", ""), "skip identify")
@@ -91,6 +93,7 @@ async def upload(request: web.Request) -> web.Response:
     max_bytes = parts.settings.web.upload_max_bytes
     bodies.check_head(request, max_bytes)
     digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
+    metrics.HUB_UPLOADED.inc(digest.size_bytes)
     # The bytes are durable under their hash; what follows only looks at them.
     if skip:
         return answer(Uploaded(Datastream(label=CONTENT, size=digest.size_bytes, sha256=digest.sha256)))
@@ -108,6 +111,7 @@ async def _identified(request: web.Request, key: str, digest: Digest) -> Datastr
 
 async def exists(request: web.Request) -> web.Response:
     """Say whether a stream is there; the body is empty."""
+    metrics.HUB_EXISTS.inc()
     found = await parts_of(request).objects.stat(_key(request))
     return web.Response(status=404 if found is None else 200)
 
@@ -116,6 +120,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     """Send a stream, or one range of it."""
     if request.method == "HEAD":
         return await exists(request)
+    metrics.HUB_DOWNLOADS.inc()
     key, objects = _key(request), parts_of(request).objects
     stat = await objects.stat(key)
     if stat is None:
@@ -131,6 +136,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         )
     response.content_type = _BINARY
     response.content_length = last - first + 1
+    metrics.HUB_DOWNLOADED.inc(response.content_length)
     return await send(request, response, await objects.get(key, first=first, last=last))
 
 
@@ -149,6 +155,7 @@ async def delete(request: web.Request) -> web.Response:
     parts = parts_of(request)
     if not parts.settings.hub.allow_delete:
         return not_there()
+    metrics.HUB_DELETIONS.inc()
     text = request.query.get("ifOlderThan", "0") or "0"
     if not _NUMBER.fullmatch(text):
         raise Refused(400, "ifOlderThan error", f"{text[:40]!r} is not a whole number of unix seconds")

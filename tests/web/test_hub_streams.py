@@ -155,6 +155,33 @@ async def test_a_wrong_range_is_refused(site: Site, header: str, status: int) ->
             assert response.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
+async def test_what_clients_do_is_counted_under_the_names_they_know(tmp_path: Path) -> None:
+    async with opened(tmp_path, hub={"allow_delete": True}) as site:
+
+        async def counted() -> dict[str, float]:
+            async with site.client.get(f"{site.url}/metrics") as response:
+                lines = (await response.text()).splitlines()
+            pairs = (line.split() for line in lines if line.startswith("dispatcher_data_"))
+            return {name: float(value) for name, value in pairs if name.endswith("_total")}
+
+        before = await counted()
+        await upload(site, TEXT)
+        url = f"{site.url}{STREAMS}/testing/content/{sha256(TEXT)}"
+        for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-9"}), ("DELETE", {})):
+            async with site.client.request(method, url, headers=headers) as response:
+                await response.read()
+        after = await counted()
+    grown = {name.removeprefix("dispatcher_data_"): after[name] - before[name] for name in after}
+    assert grown == {
+        "exist_requests_total": 1,
+        "upload_requests_total": 1,
+        "uploaded_bytes_total": SIZE,
+        "download_requests_total": 1,
+        "downloaded_bytes_total": 10,
+        "delete_requests_total": 1,
+    }
+
+
 async def test_deletion_has_to_be_allowed(site: Site) -> None:
     await upload(site, TEXT)
     url = f"{site.url}{STREAMS}/testing/content/{sha256(TEXT)}"
