@@ -253,6 +253,14 @@ WEB_HEADER_IDLE_SECONDS = 30.0
 """Longest wait for a complete request head, on a fresh connection or between two requests."""
 WEB_BODY_IDLE_SECONDS = 60.0
 """Longest silence inside a request body, and longest wait for a reader to take more of an answer."""
+PROFILE_MAX_SECONDS = 60.0
+"""Longest time one profile looks."""
+PROFILE_STEP_SECONDS = 0.01
+"""Pause between two looks of a profile."""
+PROFILE_DEPTH = 64
+"""Most frames of a stack that are shown."""
+PROFILE_ROWS = 200
+"""Most types of objects that are listed."""
 WEB_LINGER_SECONDS = 5.0
 """How long the rest of a refused body is read and dropped, so that the client gets to read why."""
 WEB_REQUEST_SECONDS = 90.0

@@ -13,6 +13,7 @@ from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
 from pipeline.web import (
     content,
+    debug,
     events,
     exposition,
     guard,
@@ -48,6 +49,7 @@ RESOURCES = (
     topics,
     status,
     exposition,
+    debug,
     pages,
 )
 

@@ -66,6 +66,10 @@ PATH_PARTS: Mapping[str, tuple[dict[str, Any], str]] = {
     "identity": ({"type": "string"}, "A hash (SHA-256, SHA-1, MD5), or the id of an event or task."),
     "task": ({"type": "string"}, "Id of any try of the task."),
     "entry": ({"type": "string"}, "Id of the parked entry."),
+    "item": (
+        {"type": "string"},
+        "Name of the view: `goroutine`, `threadcreate`, `profile`, `heap` and others.",
+    ),
     "file": ({"type": "string"}, "Name of the file."),
 }
 """Schema and description of every placeholder that occurs in a path."""
