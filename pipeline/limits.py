@@ -64,8 +64,6 @@ KAFKA_BATCH_BYTES = 512 * KIB
 """Records of one partition sent to Kafka together, unless a single one is larger."""
 KAFKA_MESSAGE_MAX_BYTES = RECORD_MAX_BYTES + 64 * KIB
 """max.message.bytes of topics made here, unless their settings say otherwise."""
-KAFKA_RETRY_SECONDS = 0.2
-"""Pause of a consumer that found no broker before it looks again."""
 KAFKA_CLOSE_TIMEOUT_SECONDS = 10.0
 """Longest wait for a connection to end in good order."""
 TABLE_VIEW_MAX_BYTES = 256 * MIB

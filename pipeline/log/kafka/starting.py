@@ -30,22 +30,6 @@ async def start(part: Any, begin: Callable[[], Awaitable[None]], end: Callable[[
     return part
 
 
-def pace(client: Any) -> None:
-    """Let a client of aiokafka wait a moment when it finds no broker.
-
-    Whoever needs metadata asks again at once: consumers kept a core busy for as long as brokers were away.
-    """
-    update = client._metadata_update  # noqa: SLF001
-
-    async def paced(*arguments: Any) -> Any:
-        found = await update(*arguments)
-        if not found:
-            await asyncio.sleep(limits.KAFKA_RETRY_SECONDS)
-        return found
-
-    client._metadata_update = paced  # noqa: SLF001
-
-
 async def finish(end: Callable[[], Awaitable[None]]) -> None:
     """End an object of aiokafka; its errors mean nothing any more."""
     ending = asyncio.ensure_future(end())

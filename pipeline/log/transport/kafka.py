@@ -17,7 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
-from pipeline.log.kafka.starting import finish_consumer, pace
+from pipeline.log.kafka.starting import finish_consumer
 from pipeline.log.port import NewRecord, Placed, Record
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
@@ -72,11 +72,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _beginning(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
-
-    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
-        consumer = super()._create_consumer(loop)
-        pace(consumer._client)
-        return consumer
 
     async def on_thread_stop(self) -> None:
         """Leave the group and close; when that takes too long the brokers find out by themselves."""
