@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,9 @@ import typer
 
 from pipeline.cli import output
 from pipeline.cli.loop import run_loop
+from pipeline.cli.paths import check_there
 from pipeline.cli.state import settings_of
-from pipeline.errors import HeadraceError, NotFound
+from pipeline.errors import HeadraceError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def filetype(
 
     Example: headrace filetype ~/Downloads
     """
-    missing = [path for path in paths if not os.path.lexists(path)]
-    if missing:
-        raise NotFound(f"identify {output.safe(str(missing[0]))}", "there is no such file or folder")
+    check_there("identify", paths)
     if not run_loop(_identify(settings_of(context), paths, as_json=as_json)):
         raise typer.Exit(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -26,8 +25,8 @@ from rich.text import Text
 
 from pipeline.cli import output
 from pipeline.cli.loop import run_loop
+from pipeline.cli.paths import check_there
 from pipeline.cli.state import settings_of
-from pipeline.errors import NotFound
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ def scan(
 
     Example: headrace scan ~/Downloads
     """
-    missing = [path for path in paths if not os.path.lexists(path)]
-    if missing:
-        raise NotFound(f"scan {output.safe(str(missing[0]))}", "there is no such file or folder")
+    check_there("scan", paths)
     settings = settings_of(context, data=str(data) if data else None)
     shown = Lines() if as_json else Live()
     run_loop(_scan(settings, paths, shown))

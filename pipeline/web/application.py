@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
@@ -76,9 +77,8 @@ _DOCUMENT = openapi.document(ROUTES)
 def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Application:
     """Make the application over opened parts; it closes nothing it did not open.
 
-    Without a parser pool it starts its own when the first upload wants to be identified.
-
-    The tables are followed from its start-up to its clean-up.
+    Without a parser pool it starts its own when the first upload wants to be identified. The tables are
+    followed from its start-up to its clean-up.
     """
     middlewares = [guard.measure, answer_problems, guard.check_origin, guard.limit_time]
     application = web.Application(middlewares=middlewares)
@@ -96,12 +96,13 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
         for method in route.methods:
             application.router.add_route(method, route.path, route.handler)
     application.on_response_prepare.append(guard.add_headers)
-    application.cleanup_ctx.append(_follow_tables)
+    application.cleanup_ctx.append(_live)
     return application
 
 
-async def _follow_tables(application: web.Application) -> AsyncIterator[None]:
-    async with application[TABLES]:
-        yield
-    await application[DELETED].close()
-    await application[PARSER].close()
+async def _live(application: web.Application) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(application[PARSER].close)
+        stack.push_async_callback(application[DELETED].close)
+        async with application[TABLES]:
+            yield

@@ -16,6 +16,7 @@ from pipeline.events.codec import Failure, Posted, decode_posted, encode_as_post
 from pipeline.events.models import Event, model_named
 from pipeline.hub.publish import AGED_OFF, Published
 from pipeline.web import bodies
+from pipeline.web.answers import answer
 from pipeline.web.context import publisher_of
 from pipeline.web.hub_problems import ALL_AGED_OFF, ALL_FILTERED, HubProblem, Refused
 from pipeline.web.routes import Asked, Route
@@ -69,7 +70,7 @@ async def publish(request: web.Request) -> web.Response:
     if query.get("include_ok") in _TRUE:
         ok = tuple(msgspec.Raw(encode_as_posted(event)) for event in published.events)
     done = PublishAnswer(len(posted.events), len(posted.failures), posted.failures, ok)
-    return web.json_response(body=msgspec.json.encode(done))
+    return answer(done)
 
 
 def _from_avro(model: str, body: bytes, fault: Fault) -> Posted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -62,20 +62,11 @@ class Deletion(msgspec.Struct, frozen=True):
     deleted: bool
 
 
-class _Place(NamedTuple):
-    source: str
-    label: str
-
-    def key(self, sha256: str) -> str:
-        """Return the key of bytes at this place; raises `BadInput` for parts no store can hold."""
-        return stream_key(self.source, self.label, sha256)
-
-
 async def upload(request: web.Request) -> web.Response:
     """Store the body and answer what it is; nothing is stored when a check fails."""
     metrics.HUB_UPLOADS.inc()
     parts = parts_of(request)
-    place = _Place(request.match_info["source"], request.match_info["label"])
+    source, label = request.match_info["source"], request.match_info["label"]
     skip = _flag(request.query.get("skip-identify", ""), "skip identify")
     expected = request.query.get("expected-sha256", "").lower()
     if skip and not expected:
@@ -87,9 +78,9 @@ async def upload(request: web.Request) -> web.Response:
         if expected and expected != digest.sha256:
             why = f"sha256 mismatch - supplied: {expected[:64]} vs calc: {digest.sha256}"
             raise Refused(400, "sha256 mismatch", why)
-        return place.key(digest.sha256)
+        return stream_key(source, label, digest.sha256)
 
-    place.key("0" * 64)  # refuses a wrong place before a byte is read
+    stream_key(source, label, "0" * 64)  # refuses a wrong place before a byte is read
     max_bytes = parts.settings.web.upload_max_bytes
     bodies.check_head(request, max_bytes)
     digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
@@ -172,7 +163,7 @@ async def copy(request: web.Request) -> web.Response:
     """Copy a stream from one source to another, under the same label."""
     names = request.match_info
     from_key, to_key = (
-        _Place(names[name], names["label"]).key(names["sha256"]) for name in ("source_a", "source_b")
+        stream_key(names[name], names["label"], names["sha256"]) for name in ("source_a", "source_b")
     )
     try:
         await parts_of(request).objects.copy(from_key, to_key)
@@ -183,7 +174,7 @@ async def copy(request: web.Request) -> web.Response:
 
 def _key(request: web.Request) -> str:
     names = request.match_info
-    return _Place(names["source"], names["label"]).key(names["sha256"])
+    return stream_key(names["source"], names["label"], names["sha256"])
 
 
 def _flag(text: str, name: str) -> bool:
