@@ -24,6 +24,8 @@ DELETIONS_MAX = 5_000_000
 """Most keys, links, authors and submissions that are held as deleted."""
 EVENTS_PER_REQUEST = 1000
 """Most events one request may publish or fetch."""
+HUB_SHAPES_MAX = 100_000
+"""Shapes of events that are remembered at a time."""
 
 # --- log ---
 RECORD_MAX_BYTES = EVENT_MAX_BYTES + 64 * KIB
