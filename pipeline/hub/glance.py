@@ -121,7 +121,7 @@ class Glances:
         current = event.model_version == CURRENT
         return Glance(shape, (), event.kafka_key, "", submitted, "", current, False, False)
 
-    def _shape(
+    def _shape(  # noqa: PLR0917 - the parts in the order of `Shape`
         self, source: str, security: str, action: str, author: str, depth: int, streams: tuple[Stream, ...]
     ) -> Shape:
         parts = (source, security, action, author, depth, streams)
