@@ -26,6 +26,18 @@ EVENTS_PER_REQUEST = 1000
 """Most events one request may publish or fetch."""
 HUB_SHAPES_MAX = 100_000
 """Shapes of events that are remembered at a time."""
+HUB_VERDICTS_MAX = 4096
+"""Shapes of events of which one consumer's filter remembers what it said."""
+HUB_WAIT_MAX_SECONDS = 60
+"""Longest deadline of one fetch; a longer one is cut to this."""
+CONSUMER_KEY_MAX_BYTES = 8 * KIB
+"""Longest consumer key, which names consumer groups."""
+FILTER_EXPRESSION_MAX_CHARS = 1024
+"""Longest filter expression of a fetch."""
+FILTER_EXPRESSION_DEPTH = 8
+"""Most conditions inside each other in a filter expression."""
+FILTER_EXPRESSION_STEPS = 50_000
+"""Steps a filter expression may take in one event, each well below 1 µs; this is what bounds its time."""
 
 # --- log ---
 RECORD_MAX_BYTES = EVENT_MAX_BYTES + 64 * KIB
