@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import conf
+from pipeline import limits
 from pipeline.errors import SettingError
 from pipeline.sizes import parse_size
 
@@ -86,6 +87,8 @@ class HubSettings(_Section):
     """What clients of the dispatcher may do (dispatcher contract, section 19)."""
 
     allow_delete: bool
+    fetch_limit: Annotated[int, Field(gt=0, le=limits.EVENTS_PER_REQUEST)]
+    default_wait_seconds: Annotated[int, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
 
 
 class WorkerSettings(_Section):
