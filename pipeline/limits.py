@@ -38,6 +38,46 @@ FILTER_EXPRESSION_DEPTH = 8
 """Most conditions inside each other in a filter expression."""
 FILTER_EXPRESSION_STEPS = 50_000
 """Steps a filter expression may take in one event, each well below 1 µs; this is what bounds its time."""
+HUB_CHUNK_RECORDS = 512
+"""Offsets of a partition that are decoded and kept together."""
+HUB_CHUNK_BYTES = 2 * MIB
+"""Stored bytes after which a chunk is full with fewer."""
+HUB_READERS_MAX = 32
+"""Readers of old records kept for whoever comes for what follows."""
+HUB_READ_TRIES = 150
+"""Waits of `FETCH_WAIT_SECONDS` for old records that must be there."""
+HUB_SHARES = 16
+"""Parts the work of handing out is divided into: partitions of ``system.hub``."""
+HUB_CONSUMERS_MAX = 10_000
+"""Consumers that are remembered at a time."""
+HUB_CONSUMER_SECONDS = 24 * 60 * 60.0
+"""How long a consumer counts as registered after it last asked."""
+HUB_REGISTRATION_SECONDS = 600.0
+"""How often a registration is written anew while its consumer keeps asking."""
+HUB_PAUSE_REPEAT_SECONDS = 60.0
+"""A pause is not written again within this time."""
+HUB_PAUSED_SECONDS = 600.0
+"""After a pause, so long tasks are not handed out."""
+HUB_SKIPPING_SECONDS = 1800.0
+"""After a pause, so long consumers of tasks that come back go to the end of everything."""
+HUB_PASS_SECONDS = 0.5
+"""How long one request may look through old events before others of its consumer have their turn."""
+HUB_ANSWER_BYTES = 64 * MIB
+"""A fetch is answered with fewer events when they have more bytes than this together."""
+HUB_PASSED_MAX_BYTES = HUB_ANSWER_BYTES + 2 * EVENT_MAX_BYTES
+"""Largest message between processes that hand out."""
+HUB_CONNECT_SECONDS = 5.0
+"""How long passing a request on to another process may take."""
+HUB_RECEIPT_SECONDS = 60.0
+"""How long the other process may take to say that an answer has reached its client."""
+HUB_MOVING_SECONDS = 0.2
+"""Pause between two looks at who serves a consumer."""
+HUB_LET_GO_SECONDS = 5.0
+"""How long answers under way may take when their consumers move to another process."""
+HUB_FILTERS_MAX = 10_000
+"""Compiled filters that are kept."""
+HUB_TOPICS_SECONDS = 10.0
+"""How long a new topic may go unnoticed."""
 
 # --- log ---
 RECORD_MAX_BYTES = EVENT_MAX_BYTES + 64 * KIB

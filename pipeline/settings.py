@@ -32,6 +32,7 @@ _ALLOWED = {
     "api": "http://host:port, or nothing",
     "web.listen": "host:port",
     "worker.stats_listen": "host:port, or nothing",
+    "hub.advertise": "http://host:port, or nothing",
     "events.prefix": "letters, digits, - and _",
     "search.partition": "lower-case letters, digits, - and _",
     "archive.prefix": "nothing, or path segments each ending in /",
@@ -87,7 +88,10 @@ class HubSettings(_Section):
     """What clients of the dispatcher may do (dispatcher contract, section 19)."""
 
     allow_delete: bool
+    advertise: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
     fetch_limit: Annotated[int, Field(gt=0, le=limits.EVENTS_PER_REQUEST)]
+    min_wait_seconds: Annotated[float, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
+    cache_bytes: Size
     default_wait_seconds: Annotated[int, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
 
 

@@ -14,6 +14,8 @@ import msgspec
 from pipeline.events.names import Model
 
 Subscription = Literal["expedite", "live", "historic"]
+LaneName = Literal["expedite", "retry", "live", "historic"]
+"""A subscription, or what comes back to its consumer."""
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,6 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name, is_wanted in wanted if is_wanted)
 
 
-def group_name(prefix: str, consumer_key: str, subscription: Subscription) -> str:
+def group_name(prefix: str, consumer_key: str, lane: LaneName) -> str:
     """Name the Kafka consumer group of one subscription."""
-    return f"{prefix}-azul-{consumer_key}-{subscription}"
+    return f"{prefix}-azul-{consumer_key}-{lane}"

@@ -21,6 +21,7 @@ TOPIC_NAME_MAX_BYTES = 249
 
 TASK = "task"
 PARKED = "parked"
+HUB = "hub"
 EXPEDITE = "expedite"
 ERROR = "error"
 

@@ -22,6 +22,7 @@ from pipeline.events.sources import Count, SourceDefinition, parse_sources
 from pipeline.events.topic_names import (
     ERROR,
     EXPEDITE,
+    HUB,
     PARKED,
     TASK,
     BinaryTopic,
@@ -35,6 +36,7 @@ from pipeline.events.topic_names import (
     system_topic,
     topic_of,
 )
+from pipeline.limits import HUB_SHARES
 from pipeline.log.port import TopicSpec
 
 SETTING = "events.topics"
@@ -63,8 +65,11 @@ SYSTEM_TOPICS: Mapping[str, Mapping[str, str]] = {
     "scrape": _kept(28 * _DAY_MS),
     TASK: _kept(7 * _DAY_MS),
     PARKED: COMPACT,
+    HUB: COMPACT,
 }
-"""System topics and their configuration. The last two are ours."""
+"""System topics and their configuration. The last three are ours."""
+_PARTITIONS: Mapping[str, int] = {HUB: HUB_SHARES}
+"""System topics whose number of partitions means something."""
 
 
 class TopicEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,8 +130,10 @@ def plan(
     """
     check_prefix(prefix)
     table = {
-        name: TopicSpec(name, partitions, replicas, config)
-        for name, config in ((system_topic(prefix, rest), given) for rest, given in SYSTEM_TOPICS.items())
+        (name := system_topic(prefix, rest)): TopicSpec(
+            name, _PARTITIONS.get(rest, partitions), replicas, config
+        )
+        for rest, config in SYSTEM_TOPICS.items()
     }
     for source in sources.values():
         for action in ACTIONS:
@@ -178,6 +185,7 @@ __all__ = [
     "COMPACT",
     "ERROR",
     "EXPEDITE",
+    "HUB",
     "PARKED",
     "SYSTEM_TOPICS",
     "TASK",

@@ -9,7 +9,7 @@ import structlog
 
 from pipeline import limits
 from pipeline.clock import Clock
-from pipeline.errors import BadInput, TooLarge
+from pipeline.errors import BadInput, EventError, TooLarge
 from pipeline.events.binary import BinaryEvent
 from pipeline.events.codec import decode_stored
 from pipeline.events.delete import DeleteEvent
@@ -33,6 +33,8 @@ class Deleted(Follower):
     def __init__(self, log: Log, prefix: str, clock: Clock) -> None:
         super().__init__(log, system_topic(prefix, "delete"), clock)
         self._deletions = Deletions()
+        self.changes = 0
+        """How often something was deleted so far."""
 
     def cover(self, event: BinaryEvent) -> bool:
         """Say whether an event is deleted. Its key and tracking fields must be set.
@@ -42,6 +44,14 @@ class Deleted(Follower):
         """
         self.check()
         return self._deletions.cover(event)
+
+    def cover_stored(self, value: bytes) -> bool:
+        """Say whether a stored binary event is deleted; what cannot be read is not. Raises as `cover`."""
+        try:
+            event = decode_stored("binary", value)
+        except EventError:
+            return False
+        return event is not None and self.cover(event)
 
     def take(self, record: Record) -> None:
         """Take in one delete event; what cannot be read deletes nothing.
@@ -53,6 +63,7 @@ class Deleted(Follower):
             event = decode_stored("delete", record.value)
             if isinstance(event, DeleteEvent):
                 self._deletions.add(event)
+                self.changes += 1
         except BadInput as error:
             place = f"{record.topic}[{record.partition}] at {record.offset}"
             _log.warning("a delete event cannot be read", place=place, reason=str(error))

@@ -9,6 +9,7 @@ from pipeline.clock import Clock
 from pipeline.errors import SettingError
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.port import Log
+from pipeline.log.shares import AllShares, Shares
 from pipeline.settings import KafkaSettings, Settings
 
 ALLOWED = "embedded:, embedded:///folder or kafka://host:port[,host:port]"
@@ -59,3 +60,25 @@ def make_log(settings: Settings, clock: Clock) -> Log:
     from pipeline.log.kafka.log import KafkaLog
 
     return KafkaLog(kafka_connection(settings.log, settings.kafka))
+
+
+def make_shares(settings: Settings, clock: Clock, *, topic: str, group: str, count: int) -> Shares:
+    """Make the division of work that goes with the log the settings name; nobody has joined yet.
+
+    Args:
+        settings: Name the log.
+        clock: For the division.
+        topic: On Kafka, its partitions are the parts.
+        group: Who divides them.
+        count: How many there are.
+
+    Raises:
+        SettingError: The URL is not one of the allowed forms.
+    """
+    if embedded_folder(settings.log, settings.data_folder) is not None:
+        return AllShares(count)
+    from pipeline.log.kafka.shares import KafkaShares
+
+    connection = kafka_connection(settings.log, settings.kafka)
+    session_seconds = settings.kafka.session_seconds
+    return KafkaShares(connection, topic=topic, group=group, session_seconds=session_seconds, clock=clock)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from pipeline.app import Parts
 from pipeline.hub.deleted import Deleted
+from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
 from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
@@ -19,6 +20,7 @@ from pipeline.web import (
     exposition,
     guard,
     hub_events,
+    hub_fetch,
     hub_streams,
     objects,
     openapi,
@@ -32,13 +34,24 @@ from pipeline.web import (
 )
 from pipeline.web.answers import answer
 from pipeline.web.backlog import Backlog
-from pipeline.web.context import BACKLOG, DELETED, PARSER, PARTS, PUBLISHER, TABLES
+from pipeline.web.context import (
+    BACKLOG,
+    DELETED,
+    NOTICES,
+    PARSER,
+    PARTS,
+    PUBLISHER,
+    SHARING,
+    TABLES,
+)
+from pipeline.web.hub import make_sharing
 from pipeline.web.problems import answer_problems
 from pipeline.web.routes import Nothing, Route, asked
 from pipeline.web.tables import Tables
 
 RESOURCES = (
     hub_events,
+    hub_fetch,
     hub_streams,
     objects,
     content,
@@ -83,7 +96,7 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
     middlewares = [guard.measure, answer_problems, guard.check_origin, guard.limit_time]
     application = web.Application(middlewares=middlewares)
     application[PARTS] = parts
-    application[TABLES] = Tables(parts)
+    application[TABLES] = tables = Tables(parts)
     application[BACKLOG] = Backlog(parts)
     prefix = parts.settings.events.prefix
     application[PARSER] = OnDemand(parts.settings, parts.clock, pool)
@@ -91,12 +104,21 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
     application[PUBLISHER] = Publisher(
         parts.log, prefix=prefix, sources=parts.sources, deleted=deleted, clock=parts.clock
     )
+    application[NOTICES] = notices = Notices(parts.log, prefix, parts.clock)
+    application[SHARING] = make_sharing(
+        parts,
+        notices=notices,
+        deleted=deleted,
+        tables=tables,
+        can_read=lambda held, marking: held == marking,
+    )
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:
             application.router.add_route(method, route.path, route.handler)
     application.on_response_prepare.append(guard.add_headers)
     application.cleanup_ctx.append(_live)
+    application.on_shutdown.append(_answer_waiting)
     return application
 
 
@@ -104,5 +126,11 @@ async def _live(application: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(application[PARSER].close)
         stack.push_async_callback(application[DELETED].close)
+        stack.push_async_callback(application[NOTICES].close)
         async with application[TABLES]:
             yield
+
+
+async def _answer_waiting(application: web.Application) -> None:
+    """End what waits for events before the server waits for requests to end."""
+    await application[SHARING].close()

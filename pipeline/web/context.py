@@ -6,10 +6,12 @@ from aiohttp import web
 
 from pipeline.app import Parts
 from pipeline.hub.deleted import Deleted
+from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
 from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
 from pipeline.web.backlog import Backlog
+from pipeline.web.hub_sharing import Sharing
 from pipeline.web.tables import Tables
 
 PARTS = web.AppKey("parts", Parts)
@@ -18,6 +20,8 @@ BACKLOG = web.AppKey("backlog", Backlog)
 PUBLISHER = web.AppKey("publisher", Publisher)
 PARSER = web.AppKey("parser", OnDemand)
 DELETED = web.AppKey("deleted", Deleted)
+NOTICES = web.AppKey("notices", Notices)
+SHARING = web.AppKey("sharing", Sharing)
 
 
 def parts_of(request: web.Request) -> Parts:
@@ -45,6 +49,16 @@ def backlog_of(request: web.Request) -> Backlog:
 def publisher_of(request: web.Request) -> Publisher:
     """Return what publishes events for clients of the hub."""
     return request.app[PUBLISHER]
+
+
+def sharing_of(request: web.Request) -> Sharing:
+    """Return what answers fetches."""
+    return request.app[SHARING]
+
+
+def notices_of(request: web.Request) -> Notices:
+    """Return what the hub's processes tell each other."""
+    return request.app[NOTICES]
 
 
 async def parser_of(request: web.Request) -> ParserPool:

@@ -17,7 +17,7 @@ from pipeline.events.models import Event, model_named
 from pipeline.hub.publish import AGED_OFF, Published
 from pipeline.web import bodies
 from pipeline.web.answers import answer
-from pipeline.web.context import publisher_of
+from pipeline.web.context import notices_of, publisher_of
 from pipeline.web.hub_problems import ALL_AGED_OFF, ALL_FILTERED, HubProblem, Refused
 from pipeline.web.routes import Asked, Route
 
@@ -38,6 +38,9 @@ class PublishQuery(Asked, frozen=True):
         msgspec.field(default="", name="avro-format")
     )
     include_ok: Annotated[str, msgspec.Meta(description="Return the published events.")] = ""
+    pause_plugins: Annotated[
+        str, msgspec.Meta(description="Hand out no tasks for ten minutes, whatever comes of the publish.")
+    ] = ""
 
 
 class PublishAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,6 +57,9 @@ class PublishAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 async def publish(request: web.Request) -> web.Response:
     """Publish events of one model."""
     query = request.query
+    if query.get("pause_plugins") in _TRUE:
+        await notices_of(request).ready()
+        await notices_of(request).pause()
     try:
         model = model_named(query.get("model", ""))
     except NotFound as error:

@@ -58,6 +58,10 @@ PATH_PARTS: Mapping[str, tuple[dict[str, Any], str]] = {
     "source": ({"type": "string", "pattern": "^[^/]+$"}, "Name of the source."),
     "source_a": ({"type": "string", "pattern": "^[^/]+$"}, "Source to copy from."),
     "source_b": ({"type": "string", "pattern": "^[^/]+$"}, "Source to copy to."),
+    "model": (
+        {"type": "string"},
+        "Model of the events: `binary`, `status`, `plugin`, `delete`, `download`, `insert` or `retrohunt`.",
+    ),
     "label": ({"type": "string", "pattern": "^[^/]+$"}, "Label of the stream."),
     "topic": ({"type": "string", "pattern": "^[a-zA-Z0-9._-]{1,249}$"}, "Full name of the topic."),
     "partition": ({"type": "integer", "minimum": 0}, "Number of the partition."),

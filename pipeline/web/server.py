@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.errors import Conflict
 from pipeline.identify.pool import ParserPool
 from pipeline.web import presence
 from pipeline.web.application import make_application
+from pipeline.web.context import SHARING
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ async def serve(parts: Parts, listen: str, pool: ParserPool | None = None) -> As
             raise Conflict(f"listen on {listen}", reason, "choose another address with --listen") from error
         note = presence.Presence(_url(runner, host), os.getpid(), __version__)
         log.debug("listening", url=note.url)
+        runner.app[SHARING].start(parts.settings.hub.advertise or _url_for_others(runner, host))
         async with _announced(parts.settings.data_folder, note):
             yield note.url
 
@@ -86,6 +89,13 @@ async def _running(parts: Parts, pool: ParserPool | None = None) -> AsyncIterato
         yield runner
     finally:
         await runner.cleanup()
+
+
+def _url_for_others(runner: web.AppRunner, host: str) -> str:
+    """Name the address for other processes: where it is any of this machine's, by the machine's name."""
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+        return f"http://{socket.gethostname()}:{runner.addresses[0][1]}"
+    return _url(runner, host)
 
 
 def _url(runner: web.AppRunner, host: str) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pipeline import limits
 from pipeline.errors import NotFound, SettingError
 from pipeline.events.models import BinaryEvent, BinaryFlags, Event, Source
 from pipeline.events.names import ACTIONS, MODELS, Model
@@ -99,7 +100,7 @@ def test_system_topics_are_told_from_binary_ones() -> None:
             model_of_topic(strange)
 
 
-def test_the_default_table_is_the_one_of_the_contract_and_our_two() -> None:
+def test_the_default_table_is_the_one_of_the_contract_and_our_three() -> None:
     table = {
         "insert": ("compact", "-1"),
         "delete": ("compact", "-1"),
@@ -113,12 +114,14 @@ def test_the_default_table_is_the_one_of_the_contract_and_our_two() -> None:
         "scrape": ("delete", FOUR_WEEKS_MS),
         "task": ("delete", WEEK_MS),
         "parked": ("compact", "-1"),
+        "hub": ("compact", "-1"),
     }
     expected = {f"azul.test01.system.{name}": kept for name, kept in table.items()}
     plan = planned(partitions=4, replicas=2)
     assert {t.name: (t.config["cleanup.policy"], t.config["retention.ms"]) for t in plan.specs} == expected
-    assert {(t.partitions, t.replicas, t.config["segment.bytes"]) for t in plan.specs} == {
-        (4, 2, "1073741824")
+    shares = {"azul.test01.system.hub": limits.HUB_SHARES}
+    assert {(t.name, t.partitions, t.replicas, t.config["segment.bytes"]) for t in plan.specs} == {
+        (name, shares.get(name, 4), 2, "1073741824") for name in expected
     }
 
 

@@ -1,0 +1,63 @@
+"""What events have to pass besides a consumer's filter: what needs the log, or all of an event, to be told.
+
+Contract: dispatcher section 12, steps 4 (``filter``), 6 and 7; section 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from pipeline.hub.expression import Expression
+from pipeline.hub.taking import Taken
+from pipeline.hub.wanted import Wanted
+
+Held = Mapping[int, str]
+"""Which events are held back, by their place in the list, with the count each goes under; "" counts not."""
+
+
+class Gate(Protocol):
+    """One of the things events have to pass."""
+
+    async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
+        """Say which of some events their consumer does not receive.
+
+        Raises:
+            Unavailable: The log does not answer; the events are offered again.
+        """
+
+
+class EndedTasks:
+    """Holds back retries of tasks that were ended meanwhile, by a late answer or by a person.
+
+    Args:
+        in_flight: Says whether the task of a try is still in flight, waiting for just that retry.
+    """
+
+    def __init__(self, in_flight: Callable[[str], Awaitable[bool]]) -> None:
+        self._in_flight = in_flight
+
+    async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
+        """Say which retries nobody needs any more."""
+        del wanted
+        return {
+            index: ""
+            for index, each in enumerate(taken)
+            if each.retry and not await self._in_flight(each.dequeued or each.glance.dequeued)
+        }
+
+
+class Expressions:
+    """Holds back what the expression of a request does not match."""
+
+    async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
+        """Say which events do not match; retries have matched before."""
+        if not wanted.filter:
+            return {}
+        return await asyncio.to_thread(_unmatched, Expression(wanted.filter), taken)
+
+
+def _unmatched(expression: Expression, taken: Sequence[Taken]) -> Held:
+    judged = {index: expression.judge(each.value) for index, each in enumerate(taken) if not each.retry}
+    return {index: reason for index, reason in judged.items() if reason is not None}

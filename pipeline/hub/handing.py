@@ -1,0 +1,89 @@
+"""From events taken for a consumer to what it is given; tasks get their ids and are tracked first.
+
+Contract: dispatcher sections 5.2, 12 (step 8), 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from pipeline.errors import EventCorrupt
+from pipeline.events.codec import decode_stored, encode
+from pipeline.events.ids import dequeued_id, task_key
+from pipeline.events.models import BinaryEvent, Model
+from pipeline.events.task import TaskEvent
+from pipeline.hub.retries import task_record
+from pipeline.hub.taking import Taken
+from pipeline.log.port import NewRecord
+
+
+def as_given(model: Model, taken: Sequence[Taken]) -> list[bytes]:
+    """Return events as a consumer that owes nothing receives them: JSON of the current version."""
+    return [each.value if each.glance.current else _upgraded(model, each.value) for each in taken]
+
+
+class Tasks(NamedTuple):
+    """Events with their dequeued ids, and the records that must be durable before a plugin sees them."""
+
+    events: list[bytes]
+    records: list[NewRecord]
+
+
+class Worker(NamedTuple):
+    """Who is given tasks."""
+
+    plugin: str
+    version: str
+    consumer_key: str
+
+
+def as_tasks(prefix: str, worker: Worker, taken: Sequence[Taken], now_unix: float) -> Tasks:
+    """Make tasks of events for one plugin; each notes the id it goes out under.
+
+    An event that comes back, from the log or because an answer did not reach its client, names the try
+    before, so that all its tries are one task.
+    """
+    events, records = [], []
+    for each in taken:
+        dequeued = dequeued_id(each.glance.kafka_key, worker.plugin, worker.version, now_unix)
+        previous = each.dequeued or (each.glance.dequeued if each.retry else "")
+        event, attempt = _with_id(each, dequeued)
+        told = TaskEvent(
+            kind="dequeued",
+            dequeued=dequeued,
+            task=task_key(dequeued),
+            timestamp=now_unix,
+            plugin=worker.plugin,
+            version=worker.version,
+            consumer_key=worker.consumer_key,
+            attempt=attempt,
+            previous=previous if previous != dequeued else None,
+            event=msgspec.Raw(event),
+        )
+        each.dequeued = dequeued
+        events.append(event)
+        records.append(task_record(prefix, told))
+    return Tasks(events, records)
+
+
+def _with_id(taken: Taken, dequeued: str) -> tuple[bytes, int]:
+    """Return the event with its id, and how many tries it had before."""
+    glance, value = taken.glance, taken.value
+    if glance.current and not glance.dequeued and not taken.retry and value[-2:] not in {b"{}", b""}:
+        # The stored form is an object without spare room at its end: one more field goes before the brace.
+        return b'%b,"dequeued":%b}' % (value[:-1], msgspec.json.encode(dequeued)), 0
+    event = decode_stored("binary", value)
+    if not isinstance(event, BinaryEvent):
+        raise EventCorrupt("hand out an event", "it is empty")
+    return encode(replace(event, dequeued=dequeued)), event.retries if taken.retry else 0
+
+
+def _upgraded(model: Model, value: bytes) -> bytes:
+    event = decode_stored(model, value)
+    if event is None:
+        raise EventCorrupt("hand out an event", "it is empty")
+    return encode(event)

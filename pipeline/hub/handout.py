@@ -1,0 +1,302 @@
+"""Handing events to consumers: one request after another, from the consumer's cursor.
+
+An answer holds events that are durable on the log, tasks among them tracked before they leave. What an
+answer held counts as received when the request's block ends well; otherwise it goes out again. Contract:
+dispatcher sections 10 to 14.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from pipeline import limits
+from pipeline.clock import Clock
+from pipeline.hub.chunk import Chunk, Index
+from pipeline.hub.cursor import Begin, Cursor
+from pipeline.hub.deleted import Deleted
+from pipeline.hub.feeds import Feeds
+from pipeline.hub.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
+from pipeline.hub.gates import Gate
+from pipeline.hub.handing import Worker, as_given, as_tasks
+from pipeline.hub.lane import lanes_of
+from pipeline.hub.notices import Notices
+from pipeline.hub.taking import Sieve, Taken
+from pipeline.hub.wanted import Wanted
+from pipeline.log.port import Log, NewRecord
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Fetched:
+    """What one request receives."""
+
+    events: list[bytes] = field(default_factory=list)
+    """JSON of the current version, in order."""
+    removed: Counter[str] = field(default_factory=Counter)
+    """Events held back, by step and reason."""
+    not_ready: tuple[str, ...] = ()
+    """Subscriptions that read no topic."""
+    paused: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Every subscription reads something."""
+        return not self.not_ready and not self.paused
+
+
+class HandOut:
+    """All cursors of this process.
+
+    Args:
+        log: An open log.
+        prefix: Of the topics.
+        feeds: What the cursors read from.
+        notices: Consumers and pauses.
+        deleted: What was deleted, followed.
+        clock: Tells times of tasks and pauses.
+        can_read: Says whether who may read up to a marking may read another.
+        gates: What events have to pass besides the consumer's filter, in order.
+        min_wait_seconds: How long an answer that has something waits for more.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        prefix: str,
+        feeds: Feeds,
+        notices: Notices,
+        deleted: Deleted,
+        clock: Clock,
+        can_read: Callable[[str, str], bool],
+        gates: Sequence[Gate],
+        min_wait_seconds: float,
+    ) -> None:
+        self._log = log
+        self._prefix = prefix
+        self._feeds = feeds
+        self._notices = notices
+        self._deleted = deleted
+        self._clock = clock
+        self._can_read = can_read
+        self._gates = gates
+        self._min_wait_seconds = min_wait_seconds
+        self._cursors: dict[str, Cursor] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._filters: dict[object, Filter] = {}
+        self._burying: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Commit all positions and stop reading; requests that wait are answered. Safe to repeat."""
+        await self.let_go()
+        await self._feeds.close()
+        await asyncio.gather(*self._burying, return_exceptions=True)
+
+    async def let_go(self) -> None:
+        """Answer the requests that wait and commit all positions, so that another process may go on.
+
+        What is not answered in time goes out again there. Safe to repeat.
+        """
+        cursors, self._cursors = self._cursors, {}
+        for cursor in cursors.values():
+            cursor.leaving = True
+        self._feeds.wake()
+        await asyncio.gather(*(cursor.close() for cursor in cursors.values()))
+
+    @asynccontextmanager
+    async def fetch(self, wanted: Wanted, gone: Callable[[], bool]) -> AsyncIterator[Fetched]:
+        """Give what a consumer receives; leave the block normally when it has reached the client.
+
+        Args:
+            wanted: The request.
+            gone: Says whether the client has left.
+
+        Raises:
+            TooLarge: There are too many consumers.
+            Unavailable: The log does not answer.
+        """
+        deadline = asyncio.get_running_loop().time() + wanted.deadline
+        await self._notices.ready()
+        await self._deleted.ready()
+        if wanted.is_task and self._since_pause() < limits.HUB_PAUSED_SECONDS:
+            yield Fetched(paused=True)
+            return
+        cursor = await self._cursor(wanted)
+        fetched = Fetched(not_ready=tuple(lane.name for lane in cursor.lanes if not lane.next))
+        taken: list[Taken] = []
+        with cursor.request():
+            try:
+                taken += await self._collect(cursor, wanted, fetched.removed, deadline, gone)
+                await cursor.settled()
+                fetched.events = await self._given(wanted, taken)
+                yield fetched
+            except BaseException:
+                cursor.give_back(taken)
+                raise
+            for each in taken:
+                each.span.answered()
+
+    def _since_pause(self) -> float:
+        return self._clock.unix() - self._notices.paused_unix
+
+    # --- the cursor ---
+
+    async def _cursor(self, wanted: Wanted) -> Cursor:
+        """Return the cursor of a consumer key where this request is to read on."""
+        key = wanted.consumer.key
+        async with self._opening.setdefault(key, asyncio.Lock()):
+            begin = self._begin(wanted)
+            cursor = self._cursors.get(key)
+            skipped = self._notices.paused_unix if begin is Begin.AT_END else None
+            if cursor is None:
+                cursor = Cursor(self._log, self._feeds, lanes_of(self._prefix, wanted.consumer))
+                await cursor.open(begin)
+                self._cursors[key] = cursor
+            elif begin is not Begin.STORED:
+                async with cursor.turn:
+                    await cursor.open(begin)
+            else:
+                await cursor.extend()
+            await self._notices.register(wanted, pause_skipped=skipped)
+        return cursor
+
+    def _begin(self, wanted: Wanted) -> Begin:
+        if wanted.is_task and self._since_pause() < limits.HUB_SKIPPING_SECONDS:
+            known = self._notices.consumer(wanted.consumer.key)
+            if known is None or known.pause_skipped != self._notices.paused_unix:
+                return Begin.AT_END
+        return Begin.ANEW if wanted.reset else Begin.STORED
+
+    # --- collecting ---
+
+    async def _collect(
+        self,
+        cursor: Cursor,
+        wanted: Wanted,
+        removed: Counter[str],
+        deadline: float,
+        gone: Callable[[], bool],
+    ) -> list[Taken]:
+        """Take events until there are enough, or the time has come to answer with what there is."""
+        time = asyncio.get_running_loop().time
+        taken: list[Taken] = []
+        news, places = asyncio.Event(), cursor.places
+        self._feeds.listen(places, news)
+        try:
+            while True:
+                news.clear()
+                until = time() + limits.HUB_PASS_SECONDS
+                if wanted.deadline:
+                    until = min(until, deadline)
+                missing = wanted.count - len(taken)
+                async with cursor.turn:
+                    more = await cursor.take(self._sieve(wanted), missing, removed, until)
+                taken += await self._accepted(cursor, wanted, more, removed)
+                if taken:
+                    deadline = min(deadline, time() + self._min_wait_seconds)
+                size_bytes = sum(len(each.value) for each in taken)
+                if (
+                    len(taken) >= wanted.count
+                    or size_bytes > limits.HUB_ANSWER_BYTES
+                    or time() >= deadline
+                    or gone()
+                    or cursor.leaving
+                ):
+                    return taken
+                if len(more) < missing and time() < until:
+                    await _wait(news, deadline)
+        except BaseException:
+            cursor.give_back(taken)
+            raise
+        finally:
+            self._feeds.unlisten(places, news)
+
+    def _sieve(self, wanted: Wanted) -> Sieve:
+        return Sieve(
+            rules=self._filter(wanted),
+            now_unix=self._clock.unix(),
+            deletions=self._deleted if wanted.model == "binary" else None,
+            on_deleted=self._bury,
+            consumer_key=wanted.consumer.key,
+            plugin=wanted.name,
+            version=wanted.version,
+            tasks=wanted.is_task,
+        )
+
+    def _filter(self, wanted: Wanted) -> Filter:
+        """Return the filter of a request, compiled once for all that judge alike."""
+        rules = wanted.rules
+        found = self._filters.get(rules)
+        if found is None:
+            if len(self._filters) >= limits.HUB_FILTERS_MAX:
+                self._filters.clear()
+            deepest = DEPTH_MAX_TASK if wanted.is_task else DEPTH_MAX
+            self._filters[rules] = found = Filter(wanted, depth_max=deepest, can_read=self._can_read)
+        return found
+
+    async def _accepted(
+        self, cursor: Cursor, wanted: Wanted, taken: list[Taken], removed: Counter[str]
+    ) -> list[Taken]:
+        """Leave out what needs more than a glance to be held back.
+
+        Raises:
+            Unavailable: The log does not answer; all of them are given back.
+        """
+        passed, held = taken, []
+        try:
+            for gate in self._gates:
+                reasons = await gate.held(wanted, passed) if passed else {}
+                held += [(passed[index], reason) for index, reason in reasons.items()]
+                passed = [each for index, each in enumerate(passed) if index not in reasons]
+        except BaseException:
+            cursor.give_back(taken)
+            raise
+        for each, reason in held:
+            each.span.answered()
+            removed.update([reason] if reason else ())
+        return passed
+
+    def _bury(self, chunk: Chunk, deleted: Iterable[Index]) -> None:
+        """Put a tombstone over deleted events that are still on the log; they may come again otherwise."""
+        place = chunk.place
+        records = [
+            NewRecord(place.topic, chunk.glances[index].kafka_key.encode(), None, partition=place.partition)
+            for index in deleted
+        ]
+        burying = asyncio.create_task(self._log.append(records), name="bury deleted events")
+        self._burying.add(burying)
+        burying.add_done_callback(self._buried)
+
+    def _buried(self, burying: asyncio.Task[Any]) -> None:
+        self._burying.discard(burying)
+        if not burying.cancelled() and (error := burying.exception()) is not None:
+            log.warning("deleted events stay on the log", reason=str(error))
+
+    # --- giving ---
+
+    async def _given(self, wanted: Wanted, taken: Sequence[Taken]) -> list[bytes]:
+        """Return the events as the consumer receives them; tasks are durable when it returns."""
+        if wanted.model != "binary" or not wanted.is_task:
+            return as_given(wanted.model, taken)
+        worker = Worker(wanted.name, wanted.version, wanted.consumer.key)
+        tasks = as_tasks(self._prefix, worker, taken, self._clock.unix())
+        if tasks.records:
+            await self._log.append(tasks.records)
+        return tasks.events
+
+
+async def _wait(news: asyncio.Event, deadline: float) -> None:
+    """Return when there is news, or at the deadline in the event loop's time."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await news.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,126 @@
+"""Taking events out of a chunk for one consumer (dispatcher contract, section 12)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.hub.chunk import Chunk, Index
+from pipeline.hub.filters import Filter
+from pipeline.hub.glance import Glance
+from pipeline.hub.lane import RETRY, Lane, Span
+from pipeline.hub.retries import CONSUMER_HEADER, PLUGIN_HEADER, VERSION_HEADER
+from pipeline.hub.sift import AGED, DELETED, sift
+from pipeline.log.port import Headers
+
+
+@dataclass
+class Taken:
+    """An event chosen for a consumer."""
+
+    span: Span
+    value: bytes
+    glance: Glance
+    retry: bool
+    """It comes back to this consumer: the event holds the id of the try before."""
+    dequeued: str = ""
+    """Id under which it was handed out already, when that answer did not reach its client."""
+
+
+class Deletions(Protocol):
+    """What is deleted, as far as a cursor asks."""
+
+    changes: int
+    """How often something was deleted so far."""
+
+    def cover_stored(self, value: bytes) -> bool:
+        """Say whether a stored binary event is deleted."""
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """What holds events back from a consumer, at this moment."""
+
+    rules: Filter
+    now_unix: float
+    deletions: Deletions | None
+    """None for models whose events are not deleted."""
+    on_deleted: Callable[[Chunk, Iterable[Index]], None]
+    """Told of deleted events that are still there."""
+    consumer_key: str
+    plugin: str
+    version: str
+    tasks: bool
+    """Its own lost tasks come back to it."""
+
+    def deleted_in(self, chunk: Chunk) -> AbstractSet[Index]:
+        """Return which events of a chunk were deleted."""
+        if self.deletions is None:
+            return frozenset()
+        deleted, noticed = chunk.deleted(self.deletions.changes, self.deletions.cover_stored)
+        if noticed:
+            self.on_deleted(chunk, noticed)
+        return deleted
+
+    def owns(self, headers: Headers) -> bool | None:
+        """Say whether a retry is for this consumer; None when it is for everybody."""
+        told = dict(headers)
+        consumer = told.get(CONSUMER_HEADER)
+        if consumer is None:
+            return None
+        if consumer:
+            return consumer == self.consumer_key.encode()
+        return (
+            told.get(PLUGIN_HEADER) == self.plugin.encode()
+            and told.get(VERSION_HEADER) == self.version.encode()
+        )
+
+
+def take(lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[str]) -> list[Taken]:
+    """Take up to `wanted` events that the lane has not looked at, and move the lane on.
+
+    What is held back is counted in `removed`; retries of other consumers are passed over uncounted.
+    """
+    if lane.name == RETRY:
+        return _take_retries(lane, chunk, sieve, wanted, removed)
+    aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
+    first = chunk.index_at(lane.next[chunk.place])
+    sifted = sift(chunk, first, wanted, sieve.rules, aged, deleted)
+    removed.update(sifted.removed)
+    lane.next[chunk.place] = chunk.offset_after(sifted.end)
+    if not sifted.chosen:
+        return []
+    span = lane.hand_out(chunk.place, chunk.offsets[sifted.chosen[0]], len(sifted.chosen))
+    values, glances = chunk.values, chunk.glances
+    return [Taken(span, values[index], glances[index], retry=False) for index in sifted.chosen]
+
+
+def _take_retries(
+    lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[str]
+) -> list[Taken]:
+    """Take what comes back to this consumer, whatever its filter says now; judge what is for everybody."""
+    aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
+    taken: list[Taken] = []
+    index = chunk.index_at(lane.next[chunk.place])
+    while index < len(chunk) and len(taken) < wanted:
+        glance, owned = chunk.glances[index], sieve.owns(chunk.headers[index])
+        reason = None if owned is not None else _reason(index, glance, sieve.rules, aged, deleted)
+        if reason is not None:
+            removed[reason] += 1
+        elif owned is not False:
+            span = lane.hand_out(chunk.place, chunk.offsets[index], 1)
+            taken.append(Taken(span, chunk.values[index], glance, retry=owned is True))
+        index += 1
+    lane.next[chunk.place] = chunk.offset_after(index)
+    return taken
+
+
+def _reason(
+    index: Index, glance: Glance, rules: Filter, aged: AbstractSet[Index], deleted: AbstractSet[Index]
+) -> str | None:
+    if index in aged:
+        return AGED
+    return rules.judge(glance) or (DELETED if index in deleted else None)

@@ -1,0 +1,56 @@
+"""The hub behind the routes: what hands out, made from the parts of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline import limits
+from pipeline.app import Parts
+from pipeline.events.topics import HUB, system_topic
+from pipeline.hub.changelogs import app_id
+from pipeline.hub.deleted import Deleted
+from pipeline.hub.feeds import Feeds
+from pipeline.hub.gates import EndedTasks, Expressions
+from pipeline.hub.handout import HandOut
+from pipeline.hub.notices import Notices
+from pipeline.log.location import make_shares
+from pipeline.web.hub_sharing import Sharing
+from pipeline.web.tables import Tables
+
+
+def make_sharing(
+    parts: Parts,
+    *,
+    notices: Notices,
+    deleted: Deleted,
+    tables: Tables,
+    can_read: Callable[[str, str], bool],
+) -> Sharing:
+    """Make what answers fetches. Start it once its address is known; close what it is given after it."""
+
+    async def in_flight(dequeued: str) -> bool:
+        await tables.refresh()
+        task = await tables.task(dequeued)
+        return task is not None and task.dequeued == dequeued
+
+    hub = parts.settings.hub
+    prefix = parts.settings.events.prefix
+    handout = HandOut(
+        parts.log,
+        prefix=prefix,
+        feeds=Feeds(parts.log, sources=parts.sources, clock=parts.clock, cache_bytes=hub.cache_bytes),
+        notices=notices,
+        deleted=deleted,
+        clock=parts.clock,
+        can_read=can_read,
+        gates=(Expressions(), EndedTasks(in_flight)),
+        min_wait_seconds=hub.min_wait_seconds,
+    )
+    shares = make_shares(
+        parts.settings,
+        parts.clock,
+        topic=system_topic(prefix, HUB),
+        group=app_id(prefix, HUB),
+        count=limits.HUB_SHARES,
+    )
+    return Sharing(handout, notices, shares)

@@ -1,0 +1,121 @@
+"""Fetching events from the hub, as clients of the dispatcher know it. Contract: dispatcher section 10."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import msgspec
+from aiohttp import web
+
+from pipeline.errors import TooLarge, Unavailable
+from pipeline.events.codec import decode_stored
+from pipeline.events.models import Model
+from pipeline.web.context import parts_of, sharing_of
+from pipeline.web.hub_fetch_query import FetchQuery
+from pipeline.web.hub_problems import HubProblem, Refused
+from pipeline.web.hub_query import wanted_of
+from pipeline.web.hub_sharing import PATH, Answer, gone
+from pipeline.web.routes import Handler, Nothing, Route, asked
+
+_BOUNDARY_BYTES = 30
+
+
+def fetching(*, task: bool) -> Handler:
+    """Make the handler of the active or the passive route."""
+
+    async def fetch(request: web.Request) -> web.StreamResponse:
+        hub = parts_of(request).settings.hub
+        wanted = wanted_of(
+            request,
+            request.match_info["model"],
+            task=task,
+            fetch_limit=hub.fetch_limit,
+            wait_seconds=hub.default_wait_seconds,
+        )
+        try:
+            async with sharing_of(request).fetch(wanted, lambda: gone(request)) as answer:
+                return await _send(request, wanted.model, answer, avro=wanted.avro)
+        except TooLarge as error:
+            raise Refused(422, "bad parameters", str(error)) from error
+        except Unavailable as error:
+            raise Refused(500, "Fetch Failed", str(error)) from error
+
+    return fetch
+
+
+async def _send(request: web.Request, model: Model, answer: Answer, *, avro: bool) -> web.StreamResponse:
+    """Send an answer; it has been handed to the network when this returns."""
+    boundary = secrets.token_hex(_BOUNDARY_BYTES)
+    events = b'{"events":[%b]}' % answer.events
+    if avro:
+        events = await asyncio.to_thread(_bulk, model, events)
+    parts = (("info", msgspec.json.encode(answer.info)), ("events", events))
+    body = b"".join(_part(boundary, name, content) for name, content in parts)
+    body += f"--{boundary}--\r\n".encode()
+    if gone(request):
+        raise ConnectionResetError("the client has left")
+    response = web.StreamResponse(headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body)
+    await response.write_eof()
+    return response
+
+
+def _part(boundary: str, name: str, content: bytes) -> bytes:
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{name}"; filename="{name}.json"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return head.encode() + content + b"\r\n"
+
+
+def _bulk(model: Model, events: bytes) -> bytes:
+    from pipeline.events.avro import encode_avro_bulk
+
+    values = msgspec.json.decode(events, type=dict[str, list[msgspec.Raw]])["events"]
+    decoded = [decode_stored(model, bytes(value)) for value in values]
+    return encode_avro_bulk(model, [event for event in decoded if event is not None])
+
+
+async def pass_on(request: web.Request) -> web.StreamResponse:
+    """Answer a fetch that another process of this installation passes on."""
+    asked(request, Nothing)
+    return await sharing_of(request).serve(request)
+
+
+def _route(kind: str, summary: str, *, task: bool) -> Route:
+    return Route(
+        methods=("GET",),
+        path=f"/api/v2/event/{{model}}/{kind}",
+        handler=fetching(task=task),
+        summary=summary,
+        text=(
+            "The answer is `multipart/form-data` with two parts: `info` (JSON, see FetchInfo) and `events` "
+            '(`{"events": […]}`, or an Avro bulk).'
+        ),
+        tag="hub",
+        query=FetchQuery,
+        media="multipart/form-data",
+        problem=HubProblem,
+        errors=(422, 500),
+        streams=True,
+    )
+
+
+ROUTES = (
+    _route("passive", "Fetch events; nothing is expected back", task=False),
+    _route("active", "Fetch events as tasks, which a status has to end", task=True),
+    Route(
+        methods=("GET",),
+        path=PATH,
+        handler=pass_on,
+        summary="A fetch passed on by another process of this installation",
+        text="A WebSocket between processes of one installation; of no use to others.",
+        tag="hub",
+        media="application/octet-stream",
+        streams=True,
+    ),
+)
