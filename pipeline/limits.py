@@ -78,6 +78,10 @@ HUB_FILTERS_MAX = 10_000
 """Compiled filters that are kept."""
 HUB_TOPICS_SECONDS = 10.0
 """How long a new topic may go unnoticed."""
+SECURITY_MAX_CHARACTERS = 1024
+"""Longest security marking."""
+SECURITY_PAIRS_MAX = 4096
+"""Pairs of markings of which is remembered whether one may read the other."""
 
 # --- log ---
 RECORD_MAX_BYTES = EVENT_MAX_BYTES + 64 * KIB

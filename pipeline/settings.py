@@ -12,12 +12,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import conf
 from pipeline import limits
 from pipeline.errors import SettingError
+from pipeline.events.security_labels import labels_of
 from pipeline.sizes import parse_size
 
 PREFIX = "HEADRACE_"
@@ -93,6 +102,45 @@ class HubSettings(_Section):
     min_wait_seconds: Annotated[float, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
     cache_bytes: Size
     default_wait_seconds: Annotated[int, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
+
+
+class LabelGroup(_Section):
+    """Labels of one kind; what each may say is for `pipeline.events.security_labels`."""
+
+    options: tuple[dict[str, Any], ...]
+
+
+class ReleaseSettings(LabelGroup):
+    """Groups that something may be released to."""
+
+    prefix: str
+    origin: str
+    origin_alt_name: str
+
+
+class LabelSettings(_Section):
+    """The security labels."""
+
+    classification: LabelGroup
+    caveat: LabelGroup
+    releasability: ReleaseSettings
+    tlp: LabelGroup
+
+
+class SecuritySettings(_Section):
+    """Security markings (metastore contract, section 12)."""
+
+    labels: LabelSettings
+    allow_releasability_priority_gte: int
+
+    @field_validator("labels")
+    @classmethod
+    def _go_together(cls, labels: LabelSettings) -> LabelSettings:
+        try:
+            labels_of(labels.model_dump())
+        except SettingError as error:
+            raise ValueError(str(error)) from None
+        return labels
 
 
 class WorkerSettings(_Section):
@@ -171,6 +219,7 @@ class Settings(BaseSettings):
     events: EventsSettings
     web: WebSettings
     hub: HubSettings
+    security: SecuritySettings
     worker: WorkerSettings
     parser: ParserSettings
     tasks: TaskSettings
