@@ -105,13 +105,7 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
         parts.log, prefix=prefix, sources=parts.sources, deleted=deleted, clock=parts.clock
     )
     application[NOTICES] = notices = Notices(parts.log, prefix, parts.clock)
-    application[SHARING] = make_sharing(
-        parts,
-        notices=notices,
-        deleted=deleted,
-        tables=tables,
-        can_read=lambda held, marking: held == marking,
-    )
+    application[SHARING] = make_sharing(parts, notices=notices, deleted=deleted, tables=tables)
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:

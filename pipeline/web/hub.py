@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pipeline import limits
 from pipeline.app import Parts
+from pipeline.events.security import Security
+from pipeline.events.security_labels import labels_of
 from pipeline.events.topics import HUB, system_topic
 from pipeline.hub.changelogs import app_id
 from pipeline.hub.deleted import Deleted
@@ -14,6 +14,7 @@ from pipeline.hub.gates import EndedTasks, Expressions
 from pipeline.hub.handout import HandOut
 from pipeline.hub.notices import Notices
 from pipeline.log.location import make_shares
+from pipeline.settings import Settings
 from pipeline.web.hub_sharing import Sharing
 from pipeline.web.tables import Tables
 
@@ -24,7 +25,6 @@ def make_sharing(
     notices: Notices,
     deleted: Deleted,
     tables: Tables,
-    can_read: Callable[[str, str], bool],
 ) -> Sharing:
     """Make what answers fetches. Start it once its address is known; close what it is given after it."""
 
@@ -42,7 +42,7 @@ def make_sharing(
         notices=notices,
         deleted=deleted,
         clock=parts.clock,
-        can_read=can_read,
+        can_read=_security(parts.settings).can_access,
         gates=(Expressions(), EndedTasks(in_flight)),
         min_wait_seconds=hub.min_wait_seconds,
     )
@@ -54,3 +54,9 @@ def make_sharing(
         count=limits.HUB_SHARES,
     )
     return Sharing(handout, notices, shares)
+
+
+def _security(settings: Settings) -> Security:
+    security = settings.security
+    labels = labels_of(security.labels.model_dump())
+    return Security(labels, releasable_from=security.allow_releasability_priority_gte)
