@@ -34,6 +34,6 @@ def simulate(event: BinaryEvent, consumers: Iterable[Wanted]) -> list[Simulated]
 
 
 def _simulated(glance: Glance, wanted: Wanted) -> Simulated:
-    rules = msgspec.structs.replace(wanted, model="binary", max_security="", filter="")
+    rules = msgspec.structs.replace(wanted, model="binary", filter="")
     fault = Filter(rules, depth_max=DEPTH_MAX, can_read=lambda _held, _marking: True).judge(glance)
     return Simulated(wanted.name, wanted.version, fault is not None, fault or "")

@@ -57,20 +57,15 @@ def wanted_of(
     """
     query = _Query(request.query)
     known = _model(model)
-    under, over = query.integer("r-under-content-size", 0), query.integer("r-over-content-size", 0)
-    if under > 0 and over > under:
-        raise bad("r-over-content-size", f"{over} is above r-under-content-size, which is {under}")
-    content = query.flag("r-content")
-    required, denied = query.actions("r-action"), query.actions("d-action")
-    if content and (required or denied):
-        raise Refused(422, _TITLE, "cannot combine r-content with r-action or d-action")
+    under, over = _sizes(query)
+    content, required, denied = _content(query)
     expedite, live, historic = _flow(query, known)
     query.flag("is-task")  # the route decides; only its spelling is checked
     wanted = Wanted(
         name=query.text("name"),
         version=query.text("version"),
         model=known,
-        user_agent=request.headers.get("User-Agent", ""),
+        user_agent=request.headers.get("User-Agent", "").encode(errors="replace").decode(),
         avro=query.flag("avro-format"),
         debug=query.flag("debug"),
         reset=query.flag("reset"),
@@ -79,11 +74,11 @@ def wanted_of(
         deadline=min(max(query.integer("deadline", wait_seconds), 0), limits.HUB_WAIT_MAX_SECONDS),
         is_task=task,
         require_sources=query.list("r-source"),
-        require_events=(SOURCED, EXTRACTED) if content else required,
+        require_events=required,
         require_content=content,
         require_streams_map=_streams(query.list("r-streams")),
-        require_under_content_size=max(under, 0),
-        require_over_content_size=max(over, 0),
+        require_under_content_size=under,
+        require_over_content_size=over,
         require_expedite=expedite,
         require_live=live,
         require_historic=historic,
@@ -92,7 +87,7 @@ def wanted_of(
         max_security=query.text("max-security"),
         filter=_expression(query.text("filter")),
     )
-    if len(wanted.consumer.key.encode(errors="replace")) > limits.CONSUMER_KEY_MAX_BYTES:
+    if len(wanted.consumer.key.encode()) > limits.CONSUMER_KEY_MAX_BYTES:
         why = f"with version, r-source and r-action it is longer than {limits.CONSUMER_KEY_MAX_BYTES} bytes"
         raise bad("name", why)
     return wanted
@@ -187,6 +182,23 @@ def _model(name: str) -> Model:
         return model_named(name)
     except NotFound as error:
         raise bad("model", str(error)) from None
+
+
+def _sizes(query: _Query) -> tuple[int, int]:
+    """Give the bounds of the content's size, upper and lower; 0 where there is none."""
+    under, over = query.integer("r-under-content-size", 0), query.integer("r-over-content-size", 0)
+    if under > 0 and over > under:
+        raise bad("r-over-content-size", f"{over} is above r-under-content-size, which is {under}")
+    return max(under, 0), max(over, 0)
+
+
+def _content(query: _Query) -> tuple[bool, tuple[str, ...], tuple[str, ...]]:
+    """Say whether content has to be there, which actions are wanted, and which are not."""
+    content = query.flag("r-content")
+    required, denied = query.actions("r-action"), query.actions("d-action")
+    if content and (required or denied):
+        raise Refused(422, _TITLE, "cannot combine r-content with r-action or d-action")
+    return content, (SOURCED, EXTRACTED) if content else required, denied
 
 
 def _flow(query: _Query, model: Model) -> tuple[bool, bool, bool]:

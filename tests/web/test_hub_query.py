@@ -75,6 +75,18 @@ def test_everything_can_be_asked_for_at_once() -> None:
     assert wanted.consumer.key == "plug-1.0-binary-b.a-extracted.sourced-ELHD"
 
 
+def test_bytes_that_are_no_text_never_keep_a_request_from_being_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query = "r-live=1&name=%ff%ed%a0%80&version=%00&r-source=%ff&r-streams=%ff&max-security=%ff"
+    request = make_mocked_request("GET", f"/fetch?{query}")
+    # As a server gives it; the helper that makes requests cannot.
+    monkeypatch.setattr(type(request), "headers", {"User-Agent": "plug\udcff"})
+    wanted = wanted_of(request, "binary", task=False, fetch_limit=1, wait_seconds=0)
+    assert decode_wanted(wanted.encode()) == wanted
+    assert wanted.user_agent == "plug?"
+
+
 def test_content_means_sourced_and_extracted_also_for_the_key() -> None:
     wanted = live("name=p&version=1&r-content=true")
     assert wanted.require_content
