@@ -71,13 +71,12 @@ async def _rounds(act: Callable[[], Awaitable[None]], events: int, seconds: floa
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, log: str) -> AsyncIterator[str]:
+async def served(folder: Path, log: str, prefix: str) -> AsyncIterator[str]:
     """Run `headrace api` on a log in a process of its own; give its URL."""
-    prefix = f"b{uuid.uuid4().hex[:8]}"
     options = ["-s", f"log={log}", "-s", f"events.prefix={prefix}"]
     command = [str(Path(sys.executable).with_name("headrace")), *options, "api"]
     process = await asyncio.create_subprocess_exec(
-        *command, "--data", str(folder), "--listen", "127.0.0.1:0"
+        *command, "--data", str(folder), "--listen", "127.0.0.1:0", stdout=asyncio.subprocess.DEVNULL
     )
     try:
         yield await asyncio.wait_for(_listening(folder), _START_SECONDS)
@@ -139,7 +138,7 @@ async def measure_embedded(seconds: float) -> list[Rate]:
         log = EmbeddedLog(Path(temporary, "bare"), SystemClock())
         await log.open()
         await log.create_topics([TopicSpec(TOPIC)])
-        async with served(Path(temporary, "data"), "embedded:") as url:
+        async with served(Path(temporary, "data"), "embedded:", "bench") as url:
             rates = await measure("embedded", url, log, seconds)
         await log.close()
     return rates
@@ -151,7 +150,7 @@ async def measure_kafka(seconds: float, address: str) -> list[Rate]:
     await log.open()
     await log.create_topics([TopicSpec(TOPIC)])
     with tempfile.TemporaryDirectory() as temporary:
-        async with served(Path(temporary), f"kafka://{address}") as url:
+        async with served(Path(temporary), f"kafka://{address}", f"b{uuid.uuid4().hex[:8]}") as url:
             rates = await measure("kafka", url, log, seconds)
     await log.close()
     return rates
