@@ -20,16 +20,14 @@ from pipeline.app import Parts
 from pipeline.errors import BadInput, Conflict
 from pipeline.events.task import decode_task
 from pipeline.events.topics import TASK, system_topic
-from pipeline.hub.changelogs import app_id
+from pipeline.hub.lost import notice_lost, watermark
 from pipeline.hub.retries import (
     check_task,
-    lapsed_record,
     lost_records,
     retry_record,
     status_record,
 )
 from pipeline.hub.tasks import advance, policy_of
-from pipeline.log.lag import Watermark
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
 from pipeline.processing import park, patiently, poison, publish, readable
@@ -51,7 +49,7 @@ def attach(app: App, parts: Parts) -> None:
     prefix = parts.settings.events.prefix
     task_topic, status_topic = (app.source(system_topic(prefix, name)) for name in (TASK, STATUS))
     tasks = in_flight.attach(app)
-    heard = Watermark(parts.log, app_id(prefix, NAME), system_topic(prefix, STATUS), parts.clock)
+    heard = watermark(parts.log, prefix, parts.clock)
 
     @app.agent(task_topic, name=f"{NAME}.tasks")
     async def follow_tasks(stream: faust.StreamT) -> None:
@@ -63,7 +61,9 @@ def attach(app: App, parts: Parts) -> None:
     async def notice_lapses() -> None:
         # Not by the clock: after a standstill, what plugins said meanwhile is still to be read.
         until = await patiently(NAME, heard.advance)
-        await publish(parts, NAME, [lapsed_record(prefix, task, until) for task in tasks.due(until)])
+        lost = tasks.due(until)
+        told = await patiently(NAME, lambda: notice_lost(parts.log, prefix, lost, until))
+        metrics.AGENT_SENT.labels(NAME).inc(told)
 
     @app.agent(status_topic, name=f"{NAME}.statuses")
     async def follow_statuses(stream: faust.StreamT) -> None:
@@ -80,7 +80,7 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
     prefix, policy = parts.settings.events.prefix, policy_of(parts.settings.tasks)
     out, put_aside = [], []
     for record, event in await readable(parts, NAME, batch.records, lambda r: decode_task(r.value or b"")):
-        change = advance(tasks.find, event, policy, offset=record.offset)
+        change = advance(tasks, event, policy, offset=record.offset)
         try:
             if change.put is not None and event.event is not None:
                 check_task(prefix, change.put)
@@ -92,10 +92,10 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
             out.append(retry_record(prefix, change.offer))
         if change.lost is not None:
             status, task = lost_records(prefix, change, record, parts.clock)
-            out.append(status)
+            out += [status] if status is not None else []
             put_aside.append(task)
-        if change.counted:
-            metrics.TASK_EVENTS.labels(change.counted).inc()
+        for what in change.counted:
+            metrics.TASK_EVENTS.labels(what).inc()
     await publish(parts, NAME, out)
     await park(parts, NAME, put_aside)
     try:

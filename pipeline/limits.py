@@ -299,6 +299,15 @@ TASK_LAPSE_SECONDS = 30 * 60
 TASK_RETRIES = 3
 TASK_BACKOFF_SECONDS = (0, 5 * 60, 15 * 60)
 """Pause before retry 1, 2, 3; the last one holds for all further ones."""
+TASK_TRIES_REMEMBERED = 128
+"""Earlier tries of a task by whose ids it is still found; more than the most retries a setting allows."""
+
+LAPSES_AT_ONCE = 1000
+"""Notices of lapsed tasks appended together."""
+LOST_WAIT_SECONDS = 20.0
+"""Longest wait of a pass by hand for what plugins said; without a worker there is no end to it."""
+LOST_LOOK_SECONDS = 0.1
+"""Pause between two looks meanwhile."""
 
 # --- web ---
 WEB_LINE_MAX_BYTES = 32 * KIB

@@ -54,6 +54,15 @@ Size = Annotated[
     int, Field(gt=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
 ]
 Seconds = Annotated[float, Field(gt=0)]
+TaskError = Literal[
+    "error-exception",
+    "error-network",
+    "error-runner",
+    "error-input",
+    "error-output",
+    "error-timeout",
+    "error-out-of-memory",
+]
 AgentName = Literal["enrich", "track", "index", "archive"]
 
 
@@ -168,6 +177,7 @@ class TaskSettings(_Section):
     backoff_seconds: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
     offer_seconds: Seconds
     scan_interval_seconds: Seconds
+    retry_statuses: tuple[TaskError, ...]
 
 
 class SearchSettings(_Section):

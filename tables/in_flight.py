@@ -4,8 +4,8 @@ Key: the dequeued id of a task's present try. Value: `pipeline.hub.tasks.Task`. 
 only, from the task topic, which is keyed so that all tries of a task share a partition. An entry ends by
 the task's final status, or by being lost for the last time.
 
-Beside the table stand two things derived from it, rebuilt after recovery: which try an older id belongs
-to, and a heap of deadlines, so that no timer ever scans the table.
+Beside the table stand three things derived from it, rebuilt after recovery: which try an older id belongs
+to, the one entry of each task key, and a heap of deadlines, so that no timer ever scans the table.
 """
 
 from __future__ import annotations
@@ -37,11 +37,17 @@ class InFlight:
         self.stored = stored
         self._staged: dict[str, Task | None] = {}
         self._present: dict[str, str] = {}
+        self._by_key: dict[str, str] = {}
         self._deadlines: list[tuple[float, str]] = []
 
     def find(self, dequeued: str) -> Task | None:
         """Return the task one of whose tries has this id, as the staged changes leave it."""
         return self._one(self._present.get(dequeued, dequeued))
+
+    def of_key(self, task: str) -> Task | None:
+        """Return the entry of a task by the key all its tries share, as the staged changes leave it."""
+        dequeued = self._by_key.get(task)
+        return None if dequeued is None else self._one(dequeued)
 
     def stage(self, change: Change) -> None:
         """Note a change; `find` sees it at once, the table at `write`."""
@@ -76,6 +82,7 @@ class InFlight:
     def rebuild(self) -> None:
         """Derive everything anew from the table, after recovery or a change of partitions."""
         self._present.clear()
+        self._by_key.clear()
         self._deadlines.clear()
         for task in self.stored.records():
             self._note(task)
@@ -100,11 +107,16 @@ class InFlight:
 
     def _note(self, task: Task) -> None:
         heapq.heappush(self._deadlines, (task.due, task.dequeued))
+        self._by_key[task.task] = task.dequeued
         for earlier in task.earlier:
             self._present[earlier] = task.dequeued
 
     def _forget(self, dequeued: str) -> None:
         task = self._one(dequeued)
         self._staged[dequeued] = None
-        for earlier in task.earlier if task else ():
+        if task is None:
+            return
+        if self._by_key.get(task.task) == dequeued:
+            del self._by_key[task.task]
+        for earlier in task.earlier:
             self._present.pop(earlier, None)

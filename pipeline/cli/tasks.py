@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
     group.command("hold")(hold)
     group.command("release")(release)
     group.command("requeue")(requeue)
+    group.command("process-lost")(process_lost)
     app.add_typer(group, name="tasks")
+    app.command("process-lost-tasks")(process_lost)
 
 
 def list_tasks(
@@ -100,6 +102,23 @@ def requeue(
     Example: headrace tasks requeue 5d41402abc4b2a76b9719d911017c592.entropy.1.0.1767225600
     """
     _steer(context, "requeue", ids, data, as_json=as_json)
+
+
+def process_lost(
+    context: typer.Context, *, data: output.DataFolder = None, as_json: output.AsJson = False
+) -> None:
+    """Look for lost tasks now instead of at the next scan interval; prints how many there are.
+
+    Each goes back to its plugin, or is parked after its last try. Doing it again has no further effect.
+
+    Examples: headrace tasks process-lost, headrace process-lost-tasks --json
+    """
+    settings = settings_of(context, data=str(data) if data else None)
+    [found] = run_loop(_post(settings, ["/api/tasks/process-lost"]))
+    if as_json:
+        output.print_json(found)
+    else:
+        typer.echo(f"lapsed: {found['lapsed']}")
 
 
 def _steer(context: typer.Context, what: str, ids: list[str], data: Any, *, as_json: bool) -> None:

@@ -59,29 +59,38 @@ def check_task(prefix: str, task: Task) -> None:
     encode(_lost_status(task, "1970-01-01T00:00:00.000000Z"))
 
 
-def lost_records(prefix: str, change: Change, lapsed: Record, clock: Clock) -> tuple[NewRecord, Poison]:
+def lost_records(
+    prefix: str, change: Change, lapsed: Record, clock: Clock
+) -> tuple[NewRecord | None, Poison]:
     """Make the end of a task nobody will try again by itself: its final status and what is parked of it.
 
-    The status is authored by the plugin that lost it. What is parked is the task event that takes the task
-    back, so that replaying the entry does. `lapsed` is the record that noticed; it names the entry.
+    The status is authored by the plugin that lost it; there is none when the plugin gave one itself. What
+    is parked is the task event that takes the task back, so that replaying the entry does. `lapsed` is the
+    record that brought the end; it names the entry.
     """
     task = change.lost
     assert task is not None, "only a lost task has an end"  # noqa: S101 - a bug of the caller
-    status = _lost_status(task, times.text_of(clock.now()))
+    status = None
+    if not change.answered:
+        status = record_of(prefix, _lost_status(task, times.text_of(clock.now())))
     back = _requeue_record(prefix, task, clock.unix())
     parked = replace(lapsed, key=back.key, value=back.value, headers=back.headers)
-    error = f"{status.entity.error}: {task.plugin} {task.version} {change.reason}"
-    return record_of(prefix, status), Poison(parked, "LostTask", error)
+    error = f"{_lost_error(task.dequeued)}: {task.plugin} {task.version} {change.reason}"
+    return status, Poison(parked, "LostTask", error)
 
 
 def _lost_status(task: Task, timestamp: str) -> StatusEvent:
     entity = StatusEntity(
         input=replace(_event(task), dequeued=task.dequeued),
         status=ERROR_NETWORK,
-        error=f"lost task: {task.dequeued}",
+        error=_lost_error(task.dequeued),
     )
     author = Author(name=task.plugin, version=task.version, category="plugin")
     return StatusEvent(model_version=CURRENT, timestamp=timestamp, author=author, entity=entity)
+
+
+def _lost_error(dequeued: str) -> str:
+    return f"lost task: {dequeued}"
 
 
 def _requeue_record(prefix: str, task: Task, now_unix: float) -> NewRecord:
@@ -111,8 +120,9 @@ def status_record(prefix: str, record: Record) -> NewRecord | None:
 
     Its time is the log's, not the plugin's, whose clock may be off.
 
-    None when it names no task, or says only that the task was handed out. A status for a task that was
-    never in flight is harmless: the event finds nothing.
+    None when it names no task, or says only that the task was handed out, or is the one `lost_records` gave
+    a task that has ended: read late, it must not end the task somebody took back meanwhile. A status for a
+    task that was never in flight is harmless: the event finds nothing.
 
     Raises:
         EventError: It is not a status event.
@@ -123,6 +133,8 @@ def status_record(prefix: str, record: Record) -> NewRecord | None:
     entity = status.entity
     dequeued = entity.input.dequeued
     if not dequeued or (entity.status in IN_PROGRESS and entity.status != HEARTBEAT):
+        return None
+    if entity.status == ERROR_NETWORK and entity.error == _lost_error(dequeued):
         return None
     event = TaskEvent(
         kind="heartbeat" if entity.status == HEARTBEAT else "finished",

@@ -11,6 +11,7 @@ from msgspec import Meta
 from pipeline import limits
 from pipeline.errors import NotFound
 from pipeline.events.task import TaskEvent, TaskKind
+from pipeline.hub.lost import heard_until, notice_lost
 from pipeline.hub.retries import task_record
 from pipeline.hub.tasks import State, Task
 from pipeline.web.answers import answer
@@ -66,6 +67,15 @@ class Steered(msgspec.Struct, frozen=True):
     topic: str
     partition: int
     offset: int
+
+
+class Processed(msgspec.Struct, frozen=True):
+    """What a pass over the tasks in flight found. Agent `track` acts on it, a moment later."""
+
+    lapsed: int
+    """Tasks whose deadline has passed: they are retried, or parked after their last try."""
+    until: float
+    """Unix seconds; what plugins said by then was heard before any task was called lost."""
 
 
 class _Entity(msgspec.Struct):
@@ -133,6 +143,15 @@ def steering(kind: TaskKind) -> Handler:
     return steer
 
 
+async def process_lost(request: web.Request) -> web.Response:
+    """Look for tasks whose deadline has passed, now instead of at the next scan interval."""
+    asked(request, Nothing)
+    parts, prefix = parts_of(request), parts_of(request).settings.events.prefix
+    until = await heard_until(parts.log, prefix, parts.clock)
+    tasks = await (await fresh_tables(request)).tasks()
+    return answer(Processed(await notice_lost(parts.log, prefix, tasks, until), until), status=202)
+
+
 async def _found(request: web.Request) -> Task:
     name = request.match_info["task"]
     task = await (await fresh_tables(request)).task(name)
@@ -177,6 +196,17 @@ ROUTES = (
         handler=get_task,
         summary="One task with its event",
         answer=TaskShown,
+        **_SHARED,
+    ),
+    Route(
+        methods=("POST",),
+        path="/api/tasks/process-lost",
+        handler=process_lost,
+        summary="Look for lost tasks now",
+        text="What agent `track` does every `tasks.scan_interval_seconds`. Doing it again has no further "
+        "effect. 503 when the agent has statuses to read and does not come to their end.",
+        status=202,
+        answer=Processed,
         **_SHARED,
     ),
     _steer_route("hold", "Hold a task: it is not given out until released"),

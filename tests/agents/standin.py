@@ -40,12 +40,14 @@ class Retry(msgspec.Struct, frozen=True):
 class Standin:
     """One plugin. Ids of tries differ by a counter where real ones differ by the second."""
 
-    def __init__(self, parts: Parts, name: str, version: str = "1.0") -> None:
+    def __init__(
+        self, parts: Parts, name: str, version: str = "1.0", *, second: int = 1_700_000_000
+    ) -> None:
         self.name = name
         self.version = version
         self._parts = parts
         self._prefix = parts.settings.events.prefix
-        self._second = 1_700_000_000
+        self._second = second
 
     async def take(self, keys: Iterable[str]) -> list[str]:
         """Be handed fresh events; return the ids of the tries, which are durable then."""
@@ -65,7 +67,7 @@ class Standin:
                 found[retry.previous] = retry
         return list(found.values())
 
-    async def say(self, status: str, dequeued: Iterable[str]) -> None:
+    async def say(self, status: str, dequeued: Iterable[str], *, error: str = "") -> None:
         """Post a status about tasks."""
         author = Author(name=self.name, version=self.version, category="plugin")
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -74,7 +76,7 @@ class Standin:
                 model_version=CURRENT,
                 timestamp=now,
                 author=author,
-                entity=StatusEntity(input=BinaryEvent(dequeued=each), status=status),
+                entity=StatusEntity(input=BinaryEvent(dequeued=each), status=status, error=error),
             )
             for each in dequeued
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from pipeline.app import Parts, make_parts, open_parts
@@ -12,6 +13,9 @@ from pipeline.events.codec import decode_stored
 from pipeline.events.parked import ParkedEntry
 from pipeline.events.task import decode_task
 from pipeline.events.topics import system_topic
+from pipeline.hub.tasks import Task
+from pipeline.web.server import serve
+from pipeline.web.tables import Tables
 from tests.agents.installation import (
     installation,
     parked_entries,
@@ -148,3 +152,88 @@ async def test_a_malformed_task_event_is_parked_and_stops_nothing(tmp_path: Path
         [entry] = await parked_entries(parts)
         assert (entry.agent, entry.topic, entry.offset) == ("track", topic, 0)
         assert entry.reason == "EventCorrupt"
+
+
+async def in_flight(parts: Parts) -> list[Task]:
+    """Return the entries of the table as others see it."""
+    async with Tables(parts) as tables:
+        await tables.refresh()
+        return await tables.tasks()
+
+
+async def test_an_event_handed_out_twice_is_one_entry_that_either_status_ends(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, ["track"])
+    keys = [f"{n:032x}" for n in range(TASKS)]
+    async with installation(settings) as (parts, agents):
+        live = Standin(parts, "plugin")
+        first = await live.take(keys)
+        await settled(agents)
+    # The worker is a new one: it knows the tasks from the table alone.
+    async with installation(settings) as (parts, agents):
+        live = Standin(parts, "plugin", second=1_800_000_000)
+        second = await live.take(keys)
+        await settled(agents)
+        entries = {entry.dequeued: entry for entry in await in_flight(parts)}
+        assert set(entries) == set(second)
+        assert {entry.earlier for entry in entries.values()} == {(each,) for each in first}
+        assert {entry.attempt for entry in entries.values()} == {0}
+        half = TASKS // 2
+        await live.say("completed", [*first[:half], *second[half:]])
+        await settled(agents)
+        assert await in_flight(parts) == []
+
+
+async def test_a_pass_by_hand_retries_what_is_lost_once_however_often_it_is_made(tmp_path: Path) -> None:
+    rarely = QUICK | {"scan_interval_seconds": 3600.0}
+    settings = settings_in(tmp_path, ["track"], tasks=rarely)
+    async with (
+        installation(settings) as (parts, agents),
+        serve(parts, "127.0.0.1:0") as url,
+        aiohttp.ClientSession() as client,
+    ):
+        dying = Standin(parts, "dying")
+        lost = await dying.take(f"{n:032x}" for n in range(TASKS))
+
+        async def lapsed() -> int:
+            async with client.post(f"{url}/api/tasks/process-lost") as response:
+                assert response.status == 202
+                return int((await response.json())["lapsed"])
+
+        async def all_offered() -> bool:
+            await lapsed()
+            return len(await dying.offered()) == TASKS
+
+        await until(all_offered)
+        assert await lapsed() == 0
+        await settled(agents)
+        assert {retry.previous for retry in await dying.offered()} == set(lost)
+        assert len(await records_of(parts, system_topic(settings.events.prefix, "error"))) == TASKS
+
+
+async def test_a_status_that_is_retried_comes_back_and_the_last_one_is_not_replaced(tmp_path: Path) -> None:
+    tasks = {"retry_statuses": ["error-network"], "retries": 1, "backoff_seconds": [0.0]}
+    settings = settings_in(tmp_path, ["track"], tasks=tasks)
+    async with installation(settings) as (parts, agents):
+        plugin = Standin(parts, "plugin")
+        first = await plugin.take(["0" * 32])
+        await plugin.say("error-network", first)
+        await settled(agents)
+        second = await plugin.take_retries(await plugin.offered())
+        await plugin.say("error-network", second)
+        await settled(agents)
+        assert await in_flight(parts) == []
+        [entry] = await parked_entries(parts)
+        assert entry.error == f"lost task: {second[0]}: plugin 1.0 said error-network on try 2"
+        # Two statuses by the plugin, none about it.
+        assert len(await records_of(parts, system_topic(settings.events.prefix, "status"))) == 2
+
+
+async def test_the_status_of_a_lost_task_read_late_does_not_end_the_task_taken_back(
+    tmp_path: Path,
+) -> None:
+    async with installation(settings_in(tmp_path, ["track"])) as (parts, agents):
+        plugin = Standin(parts, "plugin")
+        [dequeued] = await plugin.take(["0" * 32])
+        await plugin.say("error-network", [dequeued], error=f"lost task: {dequeued}")
+        await settled(agents)
+        assert [entry.dequeued for entry in await in_flight(parts)] == [dequeued]

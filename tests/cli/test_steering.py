@@ -82,6 +82,20 @@ def test_tasks_are_listed_shown_and_steered(headrace: Command) -> None:
     assert headrace.prepare(told) == ["hold", "release", "requeue"]
 
 
+@pytest.mark.parametrize("words", ["tasks process-lost", "process-lost-tasks"])
+def test_lost_tasks_are_noticed_at_once(headrace: Command, words: str) -> None:
+    headrace.prepare(_fill)
+    assert headrace(words).lines == ["lapsed: 1"], "one is overdue, the other is held"
+    assert headrace(words, "--json").json["lapsed"] == 1, "no agent has acted on it yet"
+
+    async def told(site: Site) -> list[tuple[str, str]]:
+        records = await site.records(f"azul.{PREFIX}.system.task")
+        events = [decode_task(record.value or b"") for record in records]
+        return [(event.kind, event.dequeued) for event in events]
+
+    assert headrace.prepare(told) == [("lapsed", task(1).dequeued)] * 2
+
+
 def test_parked_records_are_listed_shown_and_replayed(headrace: Command) -> None:
     _, entry = headrace.prepare(_fill)
     assert [line.split("\t")[0] for line in headrace("parked list").lines] == [entry]
@@ -129,6 +143,8 @@ def test_nothing_is_coloured_in_a_pipe(headrace: Command) -> None:
         "tasks hold",
         "tasks release",
         "tasks requeue",
+        "tasks process-lost",
+        "process-lost-tasks",
         "parked list",
         "parked show",
         "parked replay",

@@ -62,7 +62,7 @@ def test_every_command_is_documented_with_its_own_commands(command: str) -> None
 
 
 def test_no_command_is_documented_that_does_not_exist() -> None:
-    named = {match[1] for match in re.finditer(r"^\| `headrace (\w+)", OPERATING, re.MULTILINE)}
+    named = {match[1] for match in re.finditer(r"^\| `headrace ([\w-]+)", OPERATING, re.MULTILINE)}
     assert named == set(_commands())
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import limits
 from pipeline.events.task import TaskEvent, TaskKind
 from pipeline.hub.tasks import NOTHING, Change, Policy, Task, advance
 
@@ -16,7 +18,8 @@ EVENT = msgspec.Raw(b"{}")
 class Flight:
     """The tasks in flight, kept as table `in_flight` keeps them, and what was caused so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.policy = policy
         self.tasks: dict[str, Task] = {}
         self.offers: list[Task] = []
         self.lost: list[Task] = []
@@ -25,9 +28,14 @@ class Flight:
     def find(self, dequeued: str) -> Task | None:
         return next((t for t in self.tasks.values() if dequeued in (t.dequeued, *t.earlier)), None)
 
+    def of_key(self, task: str) -> Task | None:
+        entries = [t for t in self.tasks.values() if t.task == task]
+        assert len(entries) <= 1, "two entries for one task"
+        return next(iter(entries), None)
+
     def apply(self, event: TaskEvent, offset: int | None = None) -> Change:
         self.offset += 1
-        change = advance(self.find, event, POLICY, offset=self.offset if offset is None else offset)
+        change = advance(self, event, self.policy, offset=self.offset if offset is None else offset)
         if change.remove is not None:
             self.tasks.pop(change.remove, None)
         if change.put is not None:
@@ -55,6 +63,12 @@ def taken(dequeued: str, at: float, *, attempt: int = 0, previous: str | None = 
 
 def about(kind: TaskKind, dequeued: str, at: float, *, deadline: float | None = None) -> TaskEvent:
     return TaskEvent(kind=kind, dequeued=dequeued, task="t", timestamp=at, deadline=deadline)
+
+
+def ended(flight: Flight, dequeued: str, status: str, at: float) -> Change:
+    return flight.apply(
+        TaskEvent(kind="finished", dequeued=dequeued, task="t", timestamp=at, status=status)
+    )
 
 
 def lapse(flight: Flight, dequeued: str, at: float) -> Change:
@@ -138,6 +152,117 @@ def test_a_parked_task_taken_back_has_all_its_tries_again() -> None:
     assert lapse(flight, "t.3", 500).offer is not None
     flight.apply(taken("t.4", 510, attempt=flight.offers[0].attempt + 1, previous="t.3"))
     assert flight.tasks["t.4"].attempt == 0
+
+
+def test_an_event_handed_out_twice_is_one_task_and_no_attempt_is_counted() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    flight.apply(about("heartbeat", "t.1", 40))
+    flight.apply(taken("t.2", 50))
+    [entry] = flight.tasks.values()
+    assert (entry.dequeued, entry.earlier, entry.attempt) == ("t.2", ("t.1",), 0)
+    assert (entry.state, entry.due) == ("running", 150)
+    assert lapse(flight, "t.1", 140) == NOTHING, "the newer hand-out has its own time"
+    lapse(flight, "t.2", 150)
+    assert [offer.attempt for offer in flight.offers] == [0]
+
+
+@pytest.mark.parametrize("dequeued", ["t.1", "t.2", "t.3"])
+def test_a_final_status_for_any_hand_out_ends_the_task(dequeued: str) -> None:
+    flight = Flight()
+    for second in (1, 2, 3):
+        flight.apply(taken(f"t.{second}", second))
+    ended(flight, dequeued, "completed", 10)
+    assert not flight.tasks
+
+
+def test_a_hand_out_beside_a_retry_keeps_the_attempts_counted_so_far() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    lapse(flight, "t.1", 100)
+    flight.apply(taken("t.2", 110, attempt=1, previous="t.1"))
+    flight.apply(taken("t.3", 120))
+    assert flight.tasks["t.3"].attempt == 1
+    assert flight.tasks["t.3"].earlier == ("t.1", "t.2")
+
+
+def test_a_hand_out_of_a_held_task_leaves_it_held() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    flight.apply(about("hold", "t.1", 10))
+    flight.apply(taken("t.2", 20))
+    assert flight.tasks["t.2"].state == "held"
+
+
+def test_a_retry_whose_try_before_is_gone_joins_the_task_in_flight() -> None:
+    flight = Flight()
+    flight.apply(taken("t.5", 0))
+    flight.apply(taken("t.6", 10, attempt=1, previous="t.1"))
+    [entry] = flight.tasks.values()
+    assert (entry.attempt, entry.earlier) == (1, ("t.1", "t.5"))
+
+
+def test_a_parked_task_that_is_in_flight_anew_is_taken_back_into_that_entry() -> None:
+    flight = Flight()
+    flight.apply(taken("t.5", 500))
+    flight.apply(msgspec.structs.replace(taken("t.3", 510), kind="requeue"))
+    [entry] = flight.tasks.values()
+    assert (entry.dequeued, entry.state, entry.earlier) == ("t.5", "waiting", ("t.3",))
+    assert lapse(flight, "t.5", 510).offer is not None
+
+
+def test_the_ids_of_tries_do_not_pile_up_without_end() -> None:
+    flight = Flight()
+    for second in range(2 * limits.TASK_TRIES_REMEMBERED):
+        flight.apply(taken(f"t.{second}", second))
+    [entry] = flight.tasks.values()
+    newest = entry.earlier[-1]
+    assert len(entry.earlier) == limits.TASK_TRIES_REMEMBERED
+    assert newest == f"t.{2 * limits.TASK_TRIES_REMEMBERED - 2}"
+
+
+ERROR = "error-out-of-memory"
+RETRYING = msgspec.structs.replace(POLICY, retry_statuses=frozenset((ERROR,)))
+
+
+def test_an_error_ends_a_task_unless_it_is_to_be_retried() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0))
+    assert ended(flight, "t.1", ERROR, 10).counted == ("finished", "errored")
+    assert not flight.tasks
+
+
+def test_a_status_that_is_retried_counts_as_a_loss_and_the_last_one_stands() -> None:
+    flight = Flight(RETRYING)
+    flight.apply(taken("t.1", 0))
+    assert ended(flight, "t.1", ERROR, 10).counted == ("errored", "lost", "retried")
+    flight.apply(taken("t.2", 20, attempt=1, previous="t.1"))
+    assert ended(flight, "t.2", ERROR, 30).counted == ("errored", "lost")
+    assert (flight.tasks["t.2"].state, flight.tasks["t.2"].due) == ("waiting", 80)
+    lapse(flight, "t.2", 80)
+    flight.apply(taken("t.3", 90, attempt=2, previous="t.2"))
+    change = ended(flight, "t.3", ERROR, 100)
+    assert (change.lost is not None, change.answered) == (True, True)
+    assert change.reason == f"said {ERROR} on try 3"
+    assert not flight.tasks
+
+
+def test_several_statuses_of_one_try_that_are_retried_cost_one_attempt() -> None:
+    flight = Flight(RETRYING)
+    flight.apply(taken("t.1", 0))
+    ended(flight, "t.1", ERROR, 10)
+    assert ended(flight, "t.1", ERROR, 11) == NOTHING
+    flight.apply(taken("t.2", 20, attempt=1, previous="t.1"))
+    assert ended(flight, "t.1", ERROR, 30) == NOTHING, "that try was retried already"
+    assert len(flight.offers) == 1
+
+
+def test_another_final_status_ends_a_task_that_waits_for_its_retry() -> None:
+    flight = Flight(RETRYING)
+    flight.apply(taken("t.1", 0))
+    ended(flight, "t.1", ERROR, 10)
+    ended(flight, "t.1", "completed", 11)
+    assert not flight.tasks
 
 
 KINDS: list[TaskKind] = ["heartbeat", "finished", "lapsed", "hold", "release", "requeue"]

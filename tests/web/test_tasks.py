@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
+from pipeline import limits
+from pipeline.clock import ManualClock
 from pipeline.events.task import decode_task
-from tests.web.site import PREFIX, Site, task
+from pipeline.hub.changelogs import app_id
+from pipeline.log.port import NewRecord, TopicPartition
+from tests.web.site import PREFIX, Site, opened, task
 
 
 async def test_without_an_agent_there_are_no_tasks(site: Site) -> None:
@@ -96,6 +102,56 @@ async def test_a_finished_task_is_gone(site: Site) -> None:
     await site.put_tasks([task(1), task(2)])
     await site.forget_task(task(1))
     assert [one["id"] for one in (await site.json("/api/tasks"))["tasks"]] == [task(2).dequeued]
+
+
+NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+STATUS = TopicPartition(f"azul.{PREFIX}.system.status", 0)
+
+
+async def lapses(site: Site) -> list[tuple[str, float | None, float]]:
+    """Return what was told about deadlines: the task, the deadline, and up to when plugins were heard."""
+    records = await site.records(f"azul.{PREFIX}.system.task")
+    events = [decode_task(record.value or b"") for record in records]
+    assert {event.kind for event in events} <= {"lapsed"}
+    return [(event.dequeued, event.deadline, event.timestamp) for event in events]
+
+
+async def test_a_pass_by_hand_notices_the_overdue_tasks_and_no_others(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    async with opened(tmp_path, clock) as site:
+        await site.make_tables()
+        now = clock.unix()
+        overdue = [task(1, due=now - 10), task(2, due=now, state="waiting"), task(3, due=now - 20)]
+        others = [task(4, due=now + 1), task(5, due=now - 100, state="held")]
+        await site.put_tasks([*overdue, *others])
+        told = await site.json("/api/tasks/process-lost", method="POST", status=202)
+        assert told == {"lapsed": 3, "until": now}
+        assert await lapses(site) == [
+            (one.dequeued, one.due, now) for one in sorted(overdue, key=lambda one: one.due)
+        ]
+        clock.advance(1)
+        told = await site.json("/api/tasks/process-lost", method="POST", status=202)
+        assert told == {"lapsed": 4, "until": now + 1}
+
+
+async def test_no_task_is_called_lost_while_what_plugins_said_is_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, ManualClock(NOW)) as site:
+        await site.make_tables()
+        await site.put_tasks([task(1)])
+        await site.parts.log.append([NewRecord(STATUS.topic, b"k", b"{}")])
+        with monkeypatch.context() as impatient:
+            impatient.setattr(limits, "LOST_WAIT_SECONDS", 0.2)
+            problem = await site.json("/api/tasks/process-lost", method="POST", status=503)
+        assert "agent track has not read all statuses" in problem["why"]
+        assert await lapses(site) == []
+        await site.parts.log.commit(app_id(PREFIX, "track"), {STATUS: 1})
+        assert (await site.json("/api/tasks/process-lost", method="POST", status=202))["lapsed"] == 1
+
+
+async def test_a_pass_by_hand_without_any_task_finds_none(site: Site) -> None:
+    assert (await site.json("/api/tasks/process-lost", method="POST", status=202))["lapsed"] == 0
 
 
 async def test_ten_thousand_tasks_are_listed(site: Site) -> None:
