@@ -30,7 +30,7 @@ from pipeline.log.transport.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
-SINKS = ("index", "archive")
+SINKS = ("index", "archive", "inject")
 """Agents nobody waits for between two records: they write in batches."""
 Attach = Callable[[App], None]
 Address = tuple[str, int]
@@ -57,17 +57,22 @@ class Agents:
 
 @asynccontextmanager
 async def running(
-    parts: Parts, *, pool: ParserPool | None = None, statistics: str = ""
+    parts: Parts,
+    *,
+    names: Sequence[str] | None = None,
+    pool: ParserPool | None = None,
+    statistics: str = "",
 ) -> AsyncIterator[Agents]:
-    """Run the agents the settings name until the block is left; then stop them in order.
+    """Run agents until the block is left; then stop them in order.
 
     Args:
         parts: Opened parts.
+        names: Which ones; None for those the settings name.
         pool: Parser processes that were started earlier; None to start some when an agent needs them.
         statistics: ``host:port`` of Faust's statistics pages; the agents after the first take the next
             ports. Empty for none. Where an address is taken there are no pages, which stops no work.
     """
-    names = parts.settings.worker.agents
+    names = parts.settings.worker.agents if names is None else names
     stop = asyncio.Event()
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
@@ -99,6 +104,17 @@ async def _attaches(
         from agents import index
 
         attaches["index"] = partial(index.attach, parts=parts)
+    if "inject" in names:
+        from agents import inject
+        from pipeline.hub.deleted import Deleted
+        from pipeline.hub.inserts import Inserts
+
+        prefix = parts.settings.events.prefix
+        inserts = Inserts(parts.log, prefix, parts.clock)
+        deleted = Deleted(parts.log, prefix, parts.clock)
+        stack.push_async_callback(inserts.close)
+        stack.push_async_callback(deleted.close)
+        attaches["inject"] = partial(inject.attach, parts=parts, inserts=inserts, deleted=deleted)
     if "enrich" in names or "archive" in names:
         if pool is None:
             pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))

@@ -22,6 +22,8 @@ METRIC_NAMES_MAX = 1000
 """Most names of plugins that metrics tell apart; the others are counted together."""
 DELETIONS_MAX = 5_000_000
 """Most keys, links, authors and submissions that are held as deleted."""
+INSERTS_MAX_BYTES = 256 * MIB
+"""Inserts, which declare children, that are held in memory."""
 EVENTS_PER_REQUEST = 1000
 """Most events one request may publish or fetch."""
 HUB_SHAPES_MAX = 100_000

@@ -23,6 +23,7 @@ from pipeline.events.models import BinaryEvent
 from pipeline.events.names import CONTENT, ENRICHED
 from pipeline.events.records import record_of
 from pipeline.events.topics import binary_topic
+from pipeline.hub.inserts import any_insert
 from pipeline.identify.enrichment import AUTHOR, Finding, finding_of, finding_of_document
 from pipeline.index.document_binary import binary_id
 from pipeline.index.query import And, Query, Term
@@ -232,6 +233,18 @@ class Scan:
             source_timestamp=file.modified,
             now=self._parts.clock.now(),
         )
+
+
+async def agents_needed(parts: Parts) -> list[str]:
+    """Name the agents a scan runs: those of the settings, without `inject` while nothing is declared.
+
+    What it did not read then waits for the next worker, which passes over it.
+    """
+    prefix = parts.settings.events.prefix
+    names = parts.settings.worker.agents
+    if "inject" in names and not await any_insert(parts.log, prefix):
+        return [name for name in names if name != "inject"]
+    return list(names)
 
 
 def _read_next(files: Iterator[Path]) -> list[File | Unread]:

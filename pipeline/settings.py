@@ -63,7 +63,7 @@ TaskError = Literal[
     "error-timeout",
     "error-out-of-memory",
 ]
-AgentName = Literal["enrich", "track", "index", "archive"]
+AgentName = Literal["enrich", "track", "index", "archive", "inject"]
 
 
 class _Section(BaseModel):

@@ -73,10 +73,11 @@ async def _scan(settings: Settings, paths: list[Path], shown: Shown) -> None:
         await asyncio.to_thread(import_module, "agents.run")
         from agents.run import running
         from pipeline.app import make_parts, open_parts
-        from pipeline.scan import Scan
+        from pipeline.scan import Scan, agents_needed
 
         parts = await stack.enter_async_context(open_parts(make_parts(settings)))
-        agents = await stack.enter_async_context(running(parts, pool=pool))
+        names = await agents_needed(parts)
+        agents = await stack.enter_async_context(running(parts, names=names, pool=pool))
         with shown:
             counting = asyncio.create_task(asyncio.to_thread(shown.count, paths))
             await Scan(parts, agents.backlog, shown.add).run(paths)

@@ -72,6 +72,11 @@ class Follower(ABC):
             self._complete = True
         self.check()
 
+    async def refresh(self) -> None:
+        """Return when it follows and has everything there is now. Raises as `open` and `caught_up`."""
+        await self.open()
+        await self.caught_up()
+
     async def close(self) -> None:
         """Stop following; safe to repeat."""
         task, self._task = self._task, None

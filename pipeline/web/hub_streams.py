@@ -17,6 +17,7 @@ from pipeline.identify.datastream import datastream
 from pipeline.objects.hashing import Digest, store_stream
 from pipeline.objects.keys import stream_key
 from pipeline.objects.port import Stat
+from pipeline.objects.streams import copy_stream
 from pipeline.web import bodies
 from pipeline.web.answers import answer
 from pipeline.web.content import send, wanted_range
@@ -162,11 +163,10 @@ async def delete(request: web.Request) -> web.Response:
 async def copy(request: web.Request) -> web.Response:
     """Copy a stream from one source to another, under the same label."""
     names = request.match_info
-    from_key, to_key = (
-        stream_key(names[name], names["label"], names["sha256"]) for name in ("source_a", "source_b")
-    )
+    source, target = names["source_a"], names["source_b"]
+    objects = parts_of(request).objects
     try:
-        await parts_of(request).objects.copy(from_key, to_key)
+        await copy_stream(objects, names["label"], names["sha256"], source=source, target=target)
     except NotFound as error:
         raise Refused(404, "not found", error.why) from None
     return web.Response()
