@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import limits
+from pipeline.events.names import ERRORS
 from pipeline.events.task import TaskEvent, TaskKind
 from pipeline.hub.tasks import NOTHING, Change, Policy, Task, advance
+from pipeline.settings import TaskError
 
 POLICY = Policy(lapse_seconds=100, retries=2, backoff_seconds=(0, 50), offer_seconds=1000)
 EVENT = msgspec.Raw(b"{}")
@@ -223,6 +227,10 @@ def test_the_ids_of_tries_do_not_pile_up_without_end() -> None:
 
 ERROR = "error-out-of-memory"
 RETRYING = msgspec.structs.replace(POLICY, retry_statuses=frozenset((ERROR,)))
+
+
+def test_every_error_a_plugin_may_report_can_be_retried_and_nothing_else() -> None:
+    assert frozenset(get_args(TaskError)) == ERRORS
 
 
 def test_an_error_ends_a_task_unless_it_is_to_be_retried() -> None:
