@@ -21,6 +21,7 @@ from pipeline.web import (
     guard,
     hub_events,
     hub_fetch,
+    hub_simulate,
     hub_streams,
     objects,
     openapi,
@@ -52,6 +53,7 @@ from pipeline.web.tables import Tables
 RESOURCES = (
     hub_events,
     hub_fetch,
+    hub_simulate,
     hub_streams,
     objects,
     content,

@@ -1,0 +1,64 @@
+"""Which consumers would take an event (dispatcher contract, section 15)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.events.samples import BINARY
+from tests.web.fetching import fetch
+from tests.web.site import Site
+
+SIMULATE = "/api/v2/event/simulate"
+
+
+async def simulated(site: Site, event: Any, *, status: int = 200) -> Mapping[str, Any]:
+    answer = await site.json(SIMULATE, method="POST", status=status, data=json.dumps(event).encode())
+    assert isinstance(answer, dict)
+    return answer
+
+
+def deep(nodes: int) -> dict[str, Any]:
+    event = json.loads(json.dumps(BINARY))
+    event["source"]["path"] *= nodes
+    return event
+
+
+async def test_every_registered_consumer_is_judged_whatever_route_it_came_by(site: Site) -> None:
+    await fetch(site.client, site.url, kind="active", name="takes", r_live="true")
+    await fetch(site.client, site.url, name="refuses", r_historic="true", r_under_content_size=1)
+    await fetch(site.client, site.url, "status", name="statuses", r_live="true", d_self="true")
+    answer = await simulated(site, BINARY)
+    assert sorted(answer["consumers"], key=lambda one: one["name"]) == [
+        {
+            "name": "refuses",
+            "version": "1.2",
+            "filter_out": True,
+            "filter_out_trigger": "FilterConsumerRules-reject_content_too_large",
+        },
+        {"name": "statuses", "version": "1.2", "filter_out": False, "filter_out_trigger": ""},
+        {"name": "takes", "version": "1.2", "filter_out": False, "filter_out_trigger": ""},
+    ]
+
+
+async def test_a_path_of_eleven_nodes_is_not_too_deep_and_twelve_are(site: Site) -> None:
+    await fetch(site.client, site.url, kind="active", r_live="true")
+    for nodes, trigger in ((11, ""), (12, "FilterTooDeep-too_deep")):
+        answer = await simulated(site, deep(nodes))
+        assert [one["filter_out_trigger"] for one in answer["consumers"]] == [trigger]
+
+
+async def test_one_plugin_is_named_once_for_each_of_its_consumer_keys(site: Site) -> None:
+    await fetch(site.client, site.url, r_live="true")
+    await fetch(site.client, site.url, r_historic="true")
+    assert len((await simulated(site, BINARY))["consumers"]) == 2
+
+
+async def test_what_is_not_one_valid_current_event_is_answered_500_in_the_contracts_shape(
+    site: Site,
+) -> None:
+    for wrong in ({}, [], {**BINARY, "model_version": 5}, {**BINARY, "action": "none"}, [BINARY, BINARY]):
+        answer = await simulated(site, wrong, status=500)
+        assert answer["title"] == "Failed to simulate event"
+        assert set(answer) <= {"status", "title", "detail", "error_enum"}
