@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline.errors import SettingError
 
@@ -17,6 +18,7 @@ _NEVER = ("0", "")
 _FORM = re.compile(r"(\d{1,6}) (days|weeks|months|years)", re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def expiry_seconds(text: str) -> int | None:
     """Read an expiry; None means never.
 

@@ -89,8 +89,11 @@ def _binary(event: BinaryEvent, form: _Form) -> BinaryEvent:
 
 
 def _source(source: Source, form: _Form) -> Source:
-    timestamp = form(source.timestamp)
-    path = _each(source.path, _node, form)
+    timestamp, path = form(source.timestamp), source.path
+    for node in path:
+        if form(node.timestamp) is not node.timestamp:
+            path = tuple([_node(each, form) for each in path])
+            break
     if timestamp is source.timestamp and path is source.path:
         return source
     return replace(source, timestamp=timestamp, path=path)

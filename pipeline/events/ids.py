@@ -7,7 +7,7 @@ id, not a protection. Contract: dispatcher sections 5.1, 5.2.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -54,9 +54,9 @@ def descriptor(event: Event) -> str | None:
     Raises:
         EventInvalid: A binary event without a path has no key.
     """
+    if isinstance(event, BinaryEvent):
+        return _binary_descriptor(event)
     match event:
-        case BinaryEvent():
-            return _binary_descriptor(event)
         case StatusEvent():
             return f"{event.entity.input.dequeued}.{event.author.name}"
         case PluginEvent():
@@ -78,16 +78,18 @@ def _binary_descriptor(event: BinaryEvent) -> str:
     if not source.path:
         raise EventInvalid("compute the key of a binary event", "its source.path is empty")
     items = [source.name, source.security, source.timestamp[:_TIME_LENGTH]]
-    items += sorted(_joined(source.references))
-    items += sorted(_joined(source.settings))
+    for pairs in (source.references, source.settings):
+        if pairs:
+            items += sorted(_joined(pairs))
     items += sorted({node.author.security for node in source.path if node.author.security})
     for node in source.path[-2:]:
         items += (node.author.name, node.action, node.sha256)
-    return ".".join(items) + "."
+    items.append("")
+    return ".".join(items)
 
 
-def _joined(pairs: Mapping[str, str]) -> Iterator[str]:
-    return (f"{key}.{value}" for key, value in pairs.items())
+def _joined(pairs: Mapping[str, str]) -> list[str]:
+    return [f"{key}.{value}" for key, value in pairs.items()]
 
 
 def md5_hex(data: bytes) -> str:

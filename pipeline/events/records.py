@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 from pipeline.events.codec import encode
-from pipeline.events.ids import RandomBytes, kafka_key, with_key
+from pipeline.events.ids import RandomBytes, kafka_key
 from pipeline.events.models import Event, model_of
 from pipeline.events.topic_names import topic_of
 from pipeline.events.tracking import with_tracking
@@ -22,7 +22,8 @@ def completed(event: E, random_bytes: RandomBytes | None = None) -> E:
     Raises:
         EventInvalid: A binary event without a path has no key.
     """
-    return with_tracking(with_key(event, random_bytes or _no_randomness(event)))
+    key = kafka_key(event, random_bytes or _no_randomness(event))
+    return with_tracking(event, kafka_key=key)
 
 
 class Address(NamedTuple):

@@ -87,8 +87,12 @@ class Publisher:
         reason = validity.fault(event)
         if reason is not None:
             return reason
-        events = [event, *event.entity.results] if isinstance(event, StatusEvent) else [event]
-        for each in events:
+        binaries: tuple[Event, ...] = ()
+        if isinstance(event, BinaryEvent):
+            binaries = (event,)
+        elif isinstance(event, StatusEvent):
+            binaries = event.entity.results
+        for each in binaries:
             if isinstance(each, BinaryEvent) and each.source.name not in self._sources:
                 return f"event has an unknown 'source.name': {each.source.name[:64]!r}"
         return None

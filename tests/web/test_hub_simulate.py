@@ -20,7 +20,7 @@ async def simulated(site: Site, event: Any, *, status: int = 200) -> Mapping[str
 
 
 def deep(nodes: int) -> dict[str, Any]:
-    event = json.loads(json.dumps(BINARY))
+    event: dict[str, Any] = json.loads(json.dumps(BINARY))
     event["source"]["path"] *= nodes
     return event
 
