@@ -6,7 +6,7 @@ process) and `pipeline.log.kafka`. Nothing else in the project knows which of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -104,8 +104,16 @@ class Log(Protocol):
     async def close(self) -> None:
         """Finish what was appended, then let go; safe to repeat."""
 
-    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that do not exist and return their names; existing ones stay as they are."""
+    async def create_topics(self, specs: Sequence[TopicSpec], *, alter: bool = False) -> list[str]:
+        """Create the topics that do not exist and return their names; existing ones stay as they are.
+
+        With `alter`, existing ones get the partitions they lack and the configuration of their spec; what
+        it does not name stays, and so do their replicas. Doing it again changes nothing. Raises `Conflict`,
+        before anything is changed, when one has more partitions than its spec.
+        """
+
+    async def describe_topics(self, names: Collection[str]) -> dict[str, TopicSpec]:
+        """Return those of the topics that exist as they are; `config` holds what was set on the topic."""
 
     async def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic, by name."""

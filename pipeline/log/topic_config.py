@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pipeline import limits
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, Conflict
 from pipeline.log.port import TopicSpec
 
 _NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.LOG_TOPIC_NAME_MAX}}}")
@@ -48,6 +48,21 @@ def check_spec(spec: TopicSpec) -> None:
             f"use 1 to {limits.LOG_PARTITIONS_MAX}",
         )
     parse_config(spec.name, spec.config)
+
+
+def differs(spec: TopicSpec, there: TopicSpec) -> bool:
+    """Tell whether altering a topic to its spec would change it.
+
+    Raises:
+        Conflict: It has more partitions, which no log takes away.
+    """
+    if spec.partitions < there.partitions:
+        raise Conflict(
+            f"alter topic {spec.name}",
+            f"it has {there.partitions} partitions and is to have {spec.partitions}",
+            "partitions cannot be taken away; ask for as many as there are",
+        )
+    return spec.partitions > there.partitions or not spec.config.items() <= there.config.items()
 
 
 def parse_config(topic: str, config: Mapping[str, str]) -> TopicConfig:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import limits
 from pipeline.clock import ManualClock
-from pipeline.errors import BadInput, NotFound, TooLarge, Unavailable
+from pipeline.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.embedded.log import EmbeddedLog
 from pipeline.log.kafka import KafkaLog
@@ -105,6 +105,58 @@ async def test_a_topic_with_wrong_settings_is_never_created(log: Log, unique: st
     with pytest.raises(BadInput):
         await log.create_topics([TopicSpec(name, spec.partitions, config=spec.config)])
     assert name not in await log.topics()
+
+
+async def test_an_altered_topic_has_what_its_spec_names_and_keeps_the_rest(log: Log, unique: str) -> None:
+    first, *_ = await make_topic(log, unique, 2, retention_ms="1000", segment_bytes="10000000")
+    await log.append([NewRecord(unique, b"old", b"kept", partition=0)])
+    config = {"cleanup.policy": "compact", "retention.ms": "-1"}
+
+    assert await log.create_topics([TopicSpec(unique, 3, config=config)], alter=True) == []
+
+    (there,) = (await log.describe_topics([unique, f"{unique}.none"])).values()
+    assert (there.name, there.partitions, there.replicas) == (unique, 3, 1)
+    assert {**there.config, "segment.bytes": "10000000", **config} == there.config
+    assert (await log.topics())[unique] == 3
+    assert values(await read(log, {first: 0}, 1)) == [b"kept"]
+    places = [TopicPartition(unique, number) for number in range(3)]
+    assert [(await log.append([NewRecord(unique, b"k", b"v", partition=2)]))[0]] == [Placed(unique, 2, 0)]
+    assert await log.bounds(places) == {
+        place: Bounds(0, count) for place, count in zip(places, (1, 0, 1), strict=True)
+    }
+
+
+async def test_only_with_alter_and_only_what_differs_is_changed(log: Log, unique: str) -> None:
+    await make_topic(log, unique, 2, retention_ms="1000")
+    before = await log.describe_topics([unique])
+    await log.create_topics([TopicSpec(unique, 4, config={"retention.ms": "9"})])
+    await log.create_topics([TopicSpec(unique, 2, config={"retention.ms": "1000"})], alter=True)
+    assert await log.describe_topics([unique]) == before
+    for _ in range(2):
+        created = await log.create_topics([TopicSpec(unique, 3), TopicSpec(f"{unique}.b", 2)], alter=True)
+    assert created == []
+    assert {name: spec.partitions for name, spec in (await log.describe_topics([unique])).items()} == {
+        unique: 3
+    }
+    assert (await log.topics())[f"{unique}.b"] == 2
+
+
+async def test_partitions_are_never_taken_away(log: Log, unique: str) -> None:
+    await make_topic(log, unique, 3)
+    specs = [TopicSpec(f"{unique}.b"), TopicSpec(unique, 2, config={"retention.ms": "1"})]
+    with pytest.raises(Conflict, match="3 partitions"):
+        await log.create_topics(specs, alter=True)
+    there = await log.describe_topics([unique])
+    assert there[unique].partitions == 3
+    assert "retention.ms" not in there[unique].config
+
+
+async def test_a_topic_is_never_altered_to_wrong_settings(log: Log, unique: str) -> None:
+    await make_topic(log, unique, 1, retention_ms="1000")
+    before = await log.describe_topics([unique])
+    with pytest.raises(BadInput):
+        await log.create_topics([TopicSpec(unique, 1, config={"cleanup.policy": "burn"})], alter=True)
+    assert await log.describe_topics([unique]) == before
 
 
 async def test_a_topic_may_have_the_longest_name(log: Log, unique: str) -> None:

@@ -104,6 +104,21 @@ async def test_a_torn_last_write_never_harms_the_records_before_it(tmp_path: Pat
         assert await values(log) == [b"one", b"two", b"three"]
 
 
+async def test_an_altered_topic_survives_a_crash_and_a_clean_end(tmp_path: Path) -> None:
+    folder, grown = tmp_path / "log", TopicPartition("t", 2)
+    config = {"retention.ms": "5", "cleanup.policy": "compact"}
+    async with crashing(folder) as log:
+        await log.create_topics([TopicSpec("t", config={"segment.bytes": "900"})])
+        await append(log, b"before")
+        await log.create_topics([TopicSpec("t", 3, config=config)], alter=True)
+        await log.append([NewRecord("t", b"k", b"after", partition=2)])
+    wanted = {"t": TopicSpec("t", 3, config={"segment.bytes": "900", **config})}
+    for _ in range(2):  # after the crash from the journal, then from the snapshot
+        async with opened(folder) as log:
+            assert await log.describe_topics(["t"]) == wanted
+            assert (await values(log), await values(log, grown)) == ([b"before"], [b"after"])
+
+
 async def test_garbage_after_the_last_write_is_cut_off(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     async with crashing(folder) as log:

@@ -72,11 +72,19 @@ class Contents:
         self._put_topic(spec.name, spec.config, [PartitionState()] * spec.partitions)
         return True
 
+    def alter_topic(self, spec: TopicSpec) -> None:
+        """Add the partitions a topic lacks and set the configuration given; what it has stays."""
+        topic = self.topics[spec.name]
+        added = range(len(topic.partitions), spec.partitions)
+        partitions = [*topic.partitions, *(self._partition(spec.name, n, PartitionState()) for n in added)]
+        # In one step, so that whoever looks meanwhile sees the topic before or after.
+        self.topics[spec.name] = Topic(spec.name, {**topic.config, **spec.config}, partitions)
+
+    def _partition(self, name: str, number: int, state: PartitionState) -> Partition:
+        return Partition(TopicPartition(name, number), self.folder / f"{name}-{number}", state)
+
     def _put_topic(self, name: str, config: Mapping[str, str], states: Iterable[PartitionState]) -> None:
-        partitions = [
-            Partition(TopicPartition(name, number), self.folder / f"{name}-{number}", state)
-            for number, state in enumerate(states)
-        ]
+        partitions = [self._partition(name, number, state) for number, state in enumerate(states)]
         self.topics[name] = Topic(name, config, partitions)
 
     def commit(self, commit: Commit) -> None:

@@ -1,8 +1,9 @@
 """The journal: the one file whose fsync makes things durable, whatever topics they belong to.
 
-Everything that changes the log (records, new topics, committed offsets) is written here first, as groups.
-A group is one write and is all there or not at all. Journals are numbered; a new one is begun when the
-current one is full, and the old one goes when its records are in the segments and the snapshot says so.
+Everything that changes the log (records, new and altered topics, committed offsets) is written here first,
+as groups. A group is one write and is all there or not at all. Journals are numbered; a new one is begun
+when the current one is full, and the old one goes when its records are in the segments and the snapshot
+says so.
 
     file     magic, number u64, secret u64, CRC-32 u32
     group    magic, body length u32, CRC-32 u32, secret u64, sequence u64, then entries
@@ -39,6 +40,7 @@ _GROUP_MAGIC = b"HRG\x01"
 KIND_RECORDS = 1
 KIND_TOPIC = 2
 KIND_COMMIT = 3
+KIND_ALTER = 4
 
 
 class Entry(NamedTuple):

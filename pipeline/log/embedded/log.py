@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline import limits
@@ -17,11 +17,11 @@ from pipeline.log.embedded.engine import Engine
 from pipeline.log.embedded.frame import Rows
 from pipeline.log.embedded.partition import Fetched, Partition
 from pipeline.log.embedded.reader import EmbeddedReader
-from pipeline.log.embedded.request import Append, CommitOffsets, CreateTopics
+from pipeline.log.embedded.request import AlterTopics, Append, CommitOffsets, CreateTopics
 from pipeline.log.embedded.writer import closed
 from pipeline.log.port import Bounds, NewRecord, Placed, Record, TopicPartition, TopicSpec
 from pipeline.log.record_size import check_size
-from pipeline.log.topic_config import check_spec
+from pipeline.log.topic_config import check_spec, differs
 
 
 class EmbeddedLog:
@@ -80,21 +80,37 @@ class EmbeddedLog:
 
     # --- topics ---
 
-    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that do not exist and return their names.
+    async def create_topics(self, specs: Sequence[TopicSpec], *, alter: bool = False) -> list[str]:
+        """Create the topics that do not exist and return their names; with `alter`, change those that do.
 
         Raises:
-            BadInput: A name, a number of partitions or a setting is not allowed; nothing is created.
+            BadInput: A name, a number of partitions or a setting is not allowed; nothing is changed.
+            Conflict: One to alter has more partitions than its spec; nothing is changed.
         """
         for spec in specs:
             check_spec(spec)
         engine = self._open
-        missing = [spec for spec in specs if spec.name not in engine.contents.topics]
+        there = await self.describe_topics([spec.name for spec in specs])
+        altered = [
+            spec for spec in specs if alter and spec.name in there and differs(spec, there[spec.name])
+        ]
+        if altered:
+            await engine.perform(AlterTopics(altered))
+        missing = [spec for spec in specs if spec.name not in there]
         if not missing:
             return []
         request = CreateTopics(missing)
         await engine.perform(request)
         return await request.future
+
+    async def describe_topics(self, names: Collection[str]) -> dict[str, TopicSpec]:
+        """Return those of the topics that exist as they are; an embedded log keeps one replica."""
+        topics = self._open.contents.topics
+        return {
+            name: TopicSpec(name, len(topics[name].partitions), config=topics[name].config)
+            for name in names
+            if name in topics
+        }
 
     async def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic, by name."""

@@ -117,6 +117,8 @@ def _check_segment(disk: Disk, partition: Partition, path: Path, size_bytes: int
 def _apply(entry: journal.Entry, contents: Contents, tail: Tail) -> None:
     if entry.kind == journal.KIND_TOPIC:
         contents.add_topic(_decode_topic(entry.body))
+    elif entry.kind == journal.KIND_ALTER:
+        contents.alter_topic(_decode_topic(entry.body))
     elif entry.kind == journal.KIND_COMMIT:
         contents.commit(_decode_commit(entry.body))
     elif entry.kind == journal.KIND_RECORDS:

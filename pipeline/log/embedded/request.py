@@ -1,4 +1,4 @@
-"""What waits to be written: appends, new topics, commits. Each becomes durable as a whole."""
+"""What waits to be written: appends, new and altered topics, commits. Each becomes durable as a whole."""
 
 from __future__ import annotations
 
@@ -92,6 +92,26 @@ class CreateTopics(Request[list[str]]):
     def result(self) -> list[str]:
         """Return the names of those that did not exist."""
         return self._created
+
+
+class AlterTopics(Request[None]):
+    """Topics that exist and are to get more partitions or another configuration."""
+
+    def __init__(self, specs: Sequence[TopicSpec]) -> None:
+        super().__init__()
+        self._specs = specs
+
+    def entries(self) -> list[bytes]:
+        """Return an entry a topic; read again after a crash it changes nothing more."""
+        return [journal.other_entry(journal.KIND_ALTER, _encode(spec)) for spec in self._specs]
+
+    def apply(self, contents: Contents) -> None:
+        """Show the topics as they are now."""
+        for spec in self._specs:
+            contents.alter_topic(spec)
+
+    def result(self) -> None:
+        """Nothing to tell."""
 
 
 class CommitOffsets(Request[None]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, errors
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 
 from pipeline import limits, outside
@@ -21,6 +22,8 @@ from pipeline.log.port import Bounds, TopicPartition, TopicSpec
 T = TypeVar("T")
 _GROUP_COORDINATOR = 0
 _NO_MEMBER = ""
+_SET_ON_TOPIC = 1
+"""Where a value of a topic's configuration comes from, in Kafka's numbers: not a default of the brokers."""
 _MOVED = (errors.NotCoordinatorForGroupError, errors.GroupCoordinatorNotAvailableError)
 _LOST = (
     errors.KafkaConnectionError,
@@ -95,6 +98,55 @@ class Client:
 
         await self._call("create topics", ask)
         return created
+
+    async def describe_topics(self, names: Collection[str]) -> dict[str, TopicSpec]:
+        """Return those of the topics that exist; config is what was set on the topic itself."""
+
+        async def ask() -> dict[str, TopicSpec]:
+            admin = await self._part(AIOKafkaAdminClient, "start")
+            # All are asked for: to name one that does not exist could make the brokers create it.
+            every = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            there = [name for name in names if every.get(name)]
+            configs = await _configs(admin, there)
+            return {
+                name: TopicSpec(name, len(every[name]), len(every[name][0]["replicas"]), configs[name])
+                for name in there
+            }
+
+        return await self._call("describe topics", ask)
+
+    async def configure_topics(self, configs: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace everything that is set on each topic. Raises `BadInput` when Kafka refuses one."""
+        if not configs:
+            return
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name, config) for name, config in configs.items()
+        ]
+
+        async def ask() -> None:
+            admin = await self._part(AIOKafkaAdminClient, "start")
+            for answer in await admin.alter_configs(resources):
+                for code, message, _, name in answer.resources:
+                    with translated(f"configure topic {name}"):
+                        _check_topic(code, [message])
+
+        await self._call("configure topics", ask)
+
+    async def grow_topics(self, partitions: Mapping[str, int]) -> None:
+        """Give each topic so many partitions, unless it has them already."""
+
+        async def ask() -> None:
+            admin = await self._part(AIOKafkaAdminClient, "start")
+            for name, count in partitions.items():
+                with translated(f"add partitions to topic {name}"):
+                    try:
+                        await admin.create_partitions({name: NewPartitions(count)})
+                    except errors.InvalidPartitionsError:
+                        # Said too when another process was first, or an answer was lost.
+                        if (await self.topics()).get(name) != count:
+                            raise
+
+        await self._call("grow topics", ask)
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return the readable range of partitions that exist."""
@@ -200,6 +252,17 @@ class Client:
                 )
                 self._open[kind] = await start(part, getattr(part, begin), _end_of(part))
             return part
+
+
+async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what was set on each topic, apart from the defaults."""
+    configs: dict[str, dict[str, str]] = {name: {} for name in names}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    for answer in await admin.describe_configs(resources) if resources else ():
+        for code, _, _, name, entries in answer.resources:
+            check_code(code)
+            configs[name] = {key: value for key, value, _, origin, *_ in entries if origin == _SET_ON_TOPIC}
+    return configs
 
 
 def _end_of(part: Any) -> Callable[[], Awaitable[None]]:

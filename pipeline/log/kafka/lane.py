@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import errors
 
+from pipeline import limits
 from pipeline.errors import BadInput, HeadraceError, Unavailable
 from pipeline.log.kafka.failures import translate
 from pipeline.log.port import NewRecord, Placed, TopicPartition
@@ -112,6 +113,10 @@ class Lane:
 
     async def _deliver(self, producer: Any, taken: list[_Item]) -> int:
         """Send one batch of what waits, noting in `taken` what is in it; return its first offset."""
+        while self._place.partition not in await producer.partitions_for(self._place.topic):
+            # The topic grew since the producer looked; aiokafka fails an assertion for such a partition.
+            await producer.client.force_metadata_update()
+            await asyncio.sleep(limits.CALL_BACKOFF_SECONDS / 4)
         builder = producer.create_batch()
         now_ms = self._now_ms()
         while self._waiting and _add(builder, self._waiting[0], now_ms):

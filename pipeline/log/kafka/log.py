@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.log.partitioner import partition_for
 from pipeline.log.port import Bounds, NewRecord, Placed, TopicPartition, TopicSpec
 from pipeline.log.record_size import check_size
 from pipeline.log.room import Room
-from pipeline.log.topic_config import check_spec
+from pipeline.log.topic_config import check_spec, differs
 from pipeline.log.transport.quiet import limit_logs
 
 
@@ -99,33 +99,55 @@ class KafkaLog:
 
     # --- topics ---
 
-    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that do not exist and return their names.
+    async def create_topics(self, specs: Sequence[TopicSpec], *, alter: bool = False) -> list[str]:
+        """Create the topics that do not exist and return their names; with `alter`, change those that do.
 
         Raises:
-            BadInput: Kafka refuses a name, a number or a setting; topics before it may have been created.
+            BadInput: Kafka refuses a name, a number or a setting; topics before it may have been changed.
+            Conflict: One to alter has more partitions than its spec; nothing is changed.
         """
         for spec in specs:
             check_spec(spec)
         self._topics = await self._open.topics()
         missing = [spec for spec in specs if spec.name not in self._topics]
-        if not missing:
-            return []
-        created = await self._open.create_topics(missing)
-        await self._settle(missing)
+        altered = await self._alter(specs) if alter else {}
+        created = await self._open.create_topics(missing) if missing else []
+        await self._settle(dict.fromkeys((spec.name for spec in missing), 1) | altered)
         return created
 
-    async def _settle(self, specs: Sequence[TopicSpec]) -> None:
-        """Wait until the brokers show new topics: they say yes before all of them know."""
+    async def _alter(self, specs: Sequence[TopicSpec]) -> dict[str, int]:
+        """Alter the topics that exist and differ; return how many partitions those that grow will have."""
+        there = await self.describe_topics([spec.name for spec in specs])
+        altered = [spec for spec in specs if spec.name in there and differs(spec, there[spec.name])]
+        # Kafka replaces all that was set on a topic, so what the spec does not name is said again.
+        configs = {spec.name: {**there[spec.name].config, **spec.config} for spec in altered}
+        await self._open.configure_topics(
+            {name: config for name, config in configs.items() if config != there[name].config}
+        )
+        grown = {
+            spec.name: spec.partitions for spec in altered if spec.partitions > there[spec.name].partitions
+        }
+        await self._open.grow_topics(grown)
+        return grown
+
+    async def describe_topics(self, names: Collection[str]) -> dict[str, TopicSpec]:
+        """Return those of the topics that exist as they are, each config with what was set on the topic."""
+        return await self._open.describe_topics(names)
+
+    async def _settle(self, partitions: Mapping[str, int]) -> None:
+        """Wait until the brokers show new topics and partitions: they say yes before all of them know."""
+
+        def hidden() -> list[str]:
+            return [name for name, count in partitions.items() if self._topics.get(name, 0) < count]
+
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                while any(not self._topics.get(spec.name) for spec in specs):
+                while hidden():
                     self._topics = await self._open.topics()
                     await asyncio.sleep(limits.CALL_BACKOFF_SECONDS / 4)
         except TimeoutError:
-            missing = [spec.name for spec in specs if not self._topics.get(spec.name)]
             why = "the brokers took them and do not show them"
-            raise Unavailable(f"create topics {', '.join(missing)}", why, "try again") from None
+            raise Unavailable(f"create topics {', '.join(hidden())}", why, "try again") from None
 
     async def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic, by name."""

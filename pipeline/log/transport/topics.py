@@ -15,7 +15,7 @@ from pipeline.log.port import TopicSpec
 class Topics:
     """Partition counts by topic. Answers Faust's assignor too, which takes it for a Kafka cluster.
 
-    Topics are never removed and never change their number of partitions, so what is known stays true.
+    Topics are never removed; those that grow do so at start, before anybody reads them here.
     """
 
     def __init__(self, log: EmbeddedLog) -> None:
