@@ -158,7 +158,7 @@ async def _run(parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pag
         if folder
         else kafka_broker(connection.bootstrap_servers if connection else ()),
         data_folder=settings.data_folder,
-        partitions=settings.events.partitions,
+        partitions=await _partitions(parts, name),
         linger_seconds=limits.SINK_LINGER_SECONDS if name in SINKS else 0.0,
         replicas=settings.events.replicas,
         connection=connection,
@@ -173,6 +173,13 @@ async def _run(parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pag
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _partitions(parts: Parts, name: str) -> int:
+    """Return how many partitions the changelogs of an agent's tables need: as many as its topics have."""
+    counts = await parts.log.topics()
+    read: list[str] = import_module(f"agents.{name}").topics(parts)
+    return max((counts.get(topic, 1) for topic in read), default=1)
 
 
 def _pages(name: str, address: Address | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pipeline.log.port import Log
 from pipeline.objects.location import make_store
 from pipeline.objects.port import ObjectStore
 from pipeline.settings import Settings
+from pipeline.topic_changes import prepare_topics
 
 log = structlog.get_logger(__name__)
 
@@ -114,12 +115,13 @@ async def open_parts(parts: Parts, *, wait: bool = False) -> AsyncIterator[Parts
         for name, opener, closer in openers:
             stack.push_async_callback(closer)
             await _open(name, opener, wait=wait)
-        await _open("topics", lambda: _create_topics(parts), wait=wait)
+        await _open("topics", lambda: _prepare_topics(parts), wait=wait)
         yield parts
 
 
-async def _create_topics(parts: Parts) -> None:
-    await parts.log.create_topics(parts.topics.specs)
+async def _prepare_topics(parts: Parts) -> None:
+    ignore = parts.settings.events.ignore_topic_mismatch
+    await prepare_topics(parts.log, parts.topics, ignore_mismatch=ignore)
 
 
 async def _open(name: str, opener: Callable[[], Awaitable[None]], *, wait: bool) -> None:

@@ -90,6 +90,7 @@ class EventsSettings(_Section):
     prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")]
     partitions: Positive
     replicas: Positive
+    ignore_topic_mismatch: bool
     topics_file: str
     sources_file: str
     sources: dict[str, dict[str, Any]]

@@ -1,7 +1,7 @@
 """The command `headrace` from outside: it starts fast, and errors become exit codes.
 
 Exit codes: 0 done; 1 failed; 2 used wrongly, or a wrong setting; 3 not found; 4 a part cannot be reached;
-130 interrupted.
+5 `topics plan` found something to change; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.errors import SettingError
 from pipeline.events.names import ACTIONS
@@ -70,6 +71,9 @@ SYSTEM_TOPICS: Mapping[str, Mapping[str, str]] = {
 """System topics and their configuration. The last three are ours."""
 _PARTITIONS: Mapping[str, int] = {HUB: HUB_SHARES}
 """System topics whose number of partitions means something."""
+
+TABLE_TOPICS = (TASK, "status", "plugin", PARKED)
+"""System topics that tables are derived from. They have one number of partitions, the highest asked for."""
 
 
 class TopicEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,6 +152,9 @@ def plan(
         over = TopicSpec(name, entry.numpartitions, entry.replicationfactor, config)
         new = TopicSpec(name, partitions, replicas, {} if config else COMPACT)
         table[name] = _over(over, table.get(name, new))
+    tied = [system_topic(prefix, name) for name in TABLE_TOPICS]
+    highest = max(table[name].partitions for name in tied)
+    table.update({name: replace(table[name], partitions=highest) for name in tied})
     return TopicPlan(prefix, dict(sources), tuple(table.values()))
 
 
@@ -188,6 +195,7 @@ __all__ = [
     "HUB",
     "PARKED",
     "SYSTEM_TOPICS",
+    "TABLE_TOPICS",
     "TASK",
     "BinaryTopic",
     "SystemTopic",

@@ -64,7 +64,11 @@ class Placed(NamedTuple):
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic as it should be. `config` holds Kafka's names: ``retention.ms``, ``cleanup.policy``."""
+    """A topic as it should be, or as it is.
+
+    `config` holds Kafka's names: ``retention.ms``, ``cleanup.policy``. Of a topic that is, `replicas` 0
+    means that its log keeps none.
+    """
 
     name: str
     partitions: int = 1

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from pipeline.app import Parts
 from pipeline.log.port import TopicPartition
+from pipeline.topic_changes import Change, apply_changes, find_changes
 from pipeline.web.answers import answer
 from pipeline.web.context import parts_of
 from pipeline.web.routes import Nothing, Route, asked
@@ -33,6 +34,12 @@ class Topics(msgspec.Struct, frozen=True):
 
     topics: list[Topic]
     missing: list[str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Every topic that is not as the settings ask; after applying, those that were not."""
+
+    changes: list[Change]
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -72,6 +79,22 @@ async def create_topics(request: web.Request) -> web.Response:
     return answer(Created(await parts.log.create_topics(parts.topics.specs)))
 
 
+async def show_plan(request: web.Request) -> web.Response:
+    """Answer what applying the settings to the topics would change."""
+    asked(request, Nothing)
+    parts = parts_of(request)
+    return answer(Plan(await find_changes(parts.log, parts.topics)))
+
+
+async def apply_plan(request: web.Request) -> web.Response:
+    """Bring the topics to the settings."""
+    asked(request, Nothing)
+    parts = parts_of(request)
+    changes = await find_changes(parts.log, parts.topics)
+    await apply_changes(parts.log, changes)
+    return answer(Plan(changes))
+
+
 ROUTES = (
     Route(
         methods=("GET",),
@@ -89,6 +112,24 @@ ROUTES = (
         summary="Create the topics the settings name, where they are missing",
         tag="topics",
         answer=Created,
+        errors=(503,),
+    ),
+    Route(
+        methods=("GET",),
+        path="/api/topics/plan",
+        handler=show_plan,
+        summary="What separates the topics from the settings",
+        tag="topics",
+        answer=Plan,
+        errors=(503,),
+    ),
+    Route(
+        methods=("POST",),
+        path="/api/topics/plan",
+        handler=apply_plan,
+        summary="Bring the topics to the settings",
+        tag="topics",
+        answer=Plan,
         errors=(503,),
     ),
 )

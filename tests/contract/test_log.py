@@ -115,7 +115,8 @@ async def test_an_altered_topic_has_what_its_spec_names_and_keeps_the_rest(log: 
     assert await log.create_topics([TopicSpec(unique, 3, config=config)], alter=True) == []
 
     (there,) = (await log.describe_topics([unique, f"{unique}.none"])).values()
-    assert (there.name, there.partitions, there.replicas) == (unique, 3, 1)
+    assert (there.name, there.partitions) == (unique, 3)
+    assert there.replicas in {0, 1}  # an embedded log keeps none
     assert {**there.config, "segment.bytes": "10000000", **config} == there.config
     assert (await log.topics())[unique] == 3
     assert values(await read(log, {first: 0}, 1)) == [b"kept"]

@@ -112,7 +112,7 @@ async def test_an_altered_topic_survives_a_crash_and_a_clean_end(tmp_path: Path)
         await append(log, b"before")
         await log.create_topics([TopicSpec("t", 3, config=config)], alter=True)
         await log.append([NewRecord("t", b"k", b"after", partition=2)])
-    wanted = {"t": TopicSpec("t", 3, config={"segment.bytes": "900", **config})}
+    wanted = {"t": TopicSpec("t", 3, 0, {"segment.bytes": "900", **config})}
     for _ in range(2):  # after the crash from the journal, then from the snapshot
         async with opened(folder) as log:
             assert await log.describe_topics(["t"]) == wanted

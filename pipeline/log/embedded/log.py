@@ -104,10 +104,10 @@ class EmbeddedLog:
         return await request.future
 
     async def describe_topics(self, names: Collection[str]) -> dict[str, TopicSpec]:
-        """Return those of the topics that exist as they are; an embedded log keeps one replica."""
+        """Return those of the topics that exist as they are; an embedded log keeps no replicas."""
         topics = self._open.contents.topics
         return {
-            name: TopicSpec(name, len(topics[name].partitions), config=topics[name].config)
+            name: TopicSpec(name, len(topics[name].partitions), 0, topics[name].config)
             for name in names
             if name in topics
         }
