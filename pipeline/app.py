@@ -19,7 +19,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import SettingError, Unavailable
 from pipeline.events.sources import SourceDefinition, parse_sources, sources_from
-from pipeline.events.topics import TopicPlan, parse_topics, plan
+from pipeline.events.topics import TopicPlan, parse_topics, plan, topics_from
 from pipeline.index.location import make_index
 from pipeline.index.port import Index
 from pipeline.log.location import make_log
@@ -79,7 +79,8 @@ def plan_topics(settings: Settings) -> TopicPlan:
     events = settings.events
     sources = sources_from(events.sources, events.prefix)
     sources |= parse_sources(_text("events.sources_file", events.sources_file), events.prefix)
-    topics = parse_topics(_text("events.topics_file", events.topics_file))
+    topics = topics_from(list(events.topics))
+    topics += parse_topics(_text("events.topics_file", events.topics_file))
     return plan(
         events.prefix,
         partitions=events.partitions,

@@ -1,5 +1,6 @@
 """Settings: one typed tree from the shipped file, the user's file, the environment and the command line.
 
+The environment names them ``HEADRACE_…``, or as the dispatcher does (`pipeline.settings_aliases`).
 Guarantees that a wrong name or value is refused before anything starts, with its name, the value and what
 is allowed, and that the origin of each value can be told. ``conf/headrace.toml`` documents every one.
 """
@@ -25,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 import conf
 from pipeline import limits
+from pipeline import settings_aliases
 from pipeline.errors import SettingError
 from pipeline.events.security_labels import labels_of
 from pipeline.sizes import parse_size
@@ -91,6 +93,7 @@ class EventsSettings(_Section):
     partitions: Positive
     replicas: Positive
     ignore_topic_mismatch: bool
+    topics: tuple[dict[str, Any], ...]
     topics_file: str
     sources_file: str
     sources: dict[str, dict[str, Any]]
@@ -261,10 +264,11 @@ class Settings(BaseSettings):
 
 
 class Loaded(_Section):
-    """Settings with the origin of each value, by dotted name."""
+    """Settings with the origin of each value, by dotted name, and what was given without effect."""
 
     settings: Settings
     origins: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -278,15 +282,17 @@ def load(
     Args:
         overrides: Values of the command line, nested like the file.
         file: The user's file; None takes the one named by ``HEADRACE_CONFIG``, else the usual place.
-        environment: Where ``HEADRACE_…`` is looked up.
+        environment: Where ``HEADRACE_…`` is looked up, and ``DP__…`` and ``BED__…`` below that.
 
     Raises:
         SettingError: A file cannot be read, a name is unknown, or a value is not allowed.
     """
-    layers = [(str(SHIPPED_FILE.name), _read(SHIPPED_FILE))]
+    layers: list[tuple[str, dict[str, Any]]] = [(str(SHIPPED_FILE.name), _read(SHIPPED_FILE))]
     chosen = _user_file(file, environment)
     if chosen is not None:
         layers.append((str(chosen), _read(chosen)))
+    aliased = settings_aliases.layers(environment)
+    layers += aliased.layers
     layers.append(("environment", _from_environment(environment)))
     layers.append(("command line", dict(overrides or {})))
     merged: dict[str, Any] = {}
@@ -298,7 +304,7 @@ def load(
         settings = Settings(**merged)
     except ValidationError as error:
         raise _explain(error, merged, origins) from None
-    return Loaded(settings=settings, origins=origins)
+    return Loaded(settings=settings, origins=origins, warnings=tuple(aliased.warnings))
 
 
 def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -37,7 +37,9 @@ def show(context: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([dict(zip(("name", "value", "origin"), row, strict=True)) for row in rows]))
         return
-    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("setting", "value", "from"):
+        table.add_column(title, overflow="fold")
     for name, value, origin in rows:
         table.add_row(name, json.dumps(value), origin)
     Console().print(table)

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from pipeline import logs
+from pipeline.cli import output
 from pipeline.errors import SettingError
 from pipeline.settings import Loaded, Settings, load, put, value_of
 
@@ -21,12 +22,18 @@ class GlobalOptions:
         self.overrides = _nested(assignments)
 
     def load(self, **overrides: Any) -> Loaded:
-        """Load the settings; `overrides` are dotted names with ``__`` for the dot, None left out."""
+        """Load the settings and say what was given without effect.
+
+        `overrides` are dotted names with ``__`` for the dot; those of None are left out.
+        """
         merged = deepcopy(self.overrides)
         for name, value in overrides.items():
             if value is not None:
                 put(merged, name.split("__"), value)
-        return load(merged, file=self.file)
+        loaded = load(merged, file=self.file)
+        for warning in loaded.warnings:
+            output.note(f"headrace: {warning}")
+        return loaded
 
 
 def settings_of(context: typer.Context, **overrides: Any) -> Settings:

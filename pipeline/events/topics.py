@@ -174,8 +174,15 @@ def parse_topics(text: str) -> list[TopicEntry]:
         SettingError: It cannot be read, or an entry is wrong; says which and why.
     """
     document = load_yaml(SETTING, text)
-    if document is None:
-        return []
+    return [] if document is None else topics_from(document)
+
+
+def topics_from(document: Any) -> list[TopicEntry]:
+    """Read overrides of topics from plain data, a list of entries.
+
+    Raises:
+        SettingError: An entry is wrong; says which and why.
+    """
     entries = convert(SETTING, document, list[TopicEntry])
     for entry in entries:
         if entry.replicaassignment:
@@ -210,4 +217,5 @@ __all__ = [
     "plan_from_text",
     "system_topic",
     "topic_of",
+    "topics_from",
 ]

@@ -18,7 +18,7 @@ def headrace(
 ) -> Iterator[Command]:
     """Give the command."""
     for name in list(os.environ):
-        if name.startswith("HEADRACE_"):
+        if name.startswith(("HEADRACE_", "DP__", "DP.", "BED__")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

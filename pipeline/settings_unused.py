@@ -1,0 +1,40 @@
+"""Names of the dispatcher's settings that mean nothing here, each with what takes its place.
+
+The keys are regular expressions over whole names; the first that fits counts. A name that gets a setting
+of ours moves to `pipeline.settings_aliases.ALIASES`. Contract: dispatcher section 19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_LOG_SIZES = "the log sizes its batches, buffers and waits itself"
+_S3_CONNECTION = "the connections to S3 are made by another library, with limits of its own"
+
+UNUSED: Final[Mapping[str, str]] = {
+    "DP__LOG_PATH": "logs go to standard error; let the service manager keep them",
+    "DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF(_CLEANUP)?": "the bucket keeps its life-cycle rules",
+    "DP__STREAMS__AZURE__.*": "objects are kept in a folder or on an S3 server; see the setting objects",
+    "DP__STREAMS__CACHE__.*": "streams are read from the object store each time",
+    "DP__STREAMS__FCACHE__PATH": "uploads are spooled in the data folder; see the setting data",
+    "DP__STREAMS__XOR_ENCODING": "streams are stored as they are",
+    "DP__STREAMS__AES_(KEY|ENABLED)": "streams are stored as they are; encrypt the volume or the bucket",
+    "DP__EVENTS__KAFKA__CONNECT_RETRIES": "a part that is down is waited for, however long",
+    "DP__EVENTS__KAFKA__CONSUMER_GROUP_RETENTION_DAYS": (
+        "how long offsets are kept is a setting of the brokers, offsets.retention.minutes"
+    ),
+    "DP__EVENTS__KAFKA__MESSAGE_MAX_BYTES": "an event may have 3 MiB",
+    "DP__EVENTS__KAFKA__(POLL_WAIT|CONSUMER_(FETCH|QUEUE)|PRODUCER|NETWORK)_.*": _LOG_SIZES,
+    "DP__EVENTS__ENABLE_EXTENDED_KAFKA_METRICS": "/metrics has what is known of the log",
+    "DP__EVENTS__REDIS__.*": "no Redis is needed: state is in tables, kept in the log",
+    "DP__EVENTS__REPLAY_PLUGIN_CACHE__.*": "results of plugins are not replayed",
+    "DP__EVENTS__DEDUPE_CACHE_BYTES": "events are not held back as duplicates",
+    "DP__EVENTS__MAX_CONSUMED_EVENTS_PER_CONSUMER": "nothing ever used it",
+    "DP__EVENTS__API_EVENT_FETCH_LIMIT": "a request may publish or fetch 1000 events",
+    "DP__EVENTS__API_DEFAULT_EVENT_WAIT": "requests that name no deadline wait 5 s",
+    "DP__EVENTS__LOST_TASKS_BULK_CREATE_LIMIT": "finished tasks leave their table at once",
+    "DP__EVENTS__OLD_CONSUMER_GROUP_.*": "when unused consumers are let go is no setting",
+    "BED__TRANSPORT__.*": _S3_CONNECTION,
+    "BED__S3_LIST__.*": _S3_CONNECTION,
+}
