@@ -311,6 +311,16 @@ LOST_WAIT_SECONDS = 20.0
 LOST_LOOK_SECONDS = 0.1
 """Pause between two looks meanwhile."""
 
+# --- reprocess (dispatcher contract, section 24) ---
+REPROCESS_BATCH_RECORDS = 1000
+"""Records copied together; a run that is interrupted repeats at most so many."""
+REPROCESS_WAIT_SECONDS = 1.0
+"""Longest wait for the next records."""
+REPROCESS_PAUSE_SECONDS = 60.0
+"""Time between two pauses of plugins while events are copied."""
+REPROCESS_SKIPS_LOGGED = 100
+"""Records of one topic whose skipping is logged each; more are only counted."""
+
 # --- web ---
 WEB_LINE_MAX_BYTES = 32 * KIB
 """Longest request line, which holds the query, and longest header."""

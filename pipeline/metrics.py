@@ -80,6 +80,19 @@ AGENT_STALLED = Gauge(
     ["group"],
     registry=REGISTRY,
 )
+REPROCESSED_TO_END = Gauge(
+    "reprocessor_eof",
+    "Whether a topic was read to the end it had when copying it began.",
+    ["source_topic"],
+    registry=REGISTRY,
+)
+# A counter in all but type: the library puts _total behind the names of those, and the contract's has none.
+REPROCESSED = Gauge(
+    "reprocessor_event_count",
+    "Events copied from a topic of another prefix.",
+    ["source_topic"],
+    registry=REGISTRY,
+)
 HUB_EXISTS = Counter(
     "dispatcher_data_exist_requests", "Questions whether a stream is there.", registry=REGISTRY
 )

@@ -205,6 +205,17 @@ class ArchiveSettings(_Section):
     concurrency: Annotated[int, Field(gt=0, le=1_000)]
 
 
+class ReprocessSettings(_Section):
+    """What `headrace reprocess` copies unless its options say otherwise (dispatcher section 24)."""
+
+    from_prefix: str
+    sources: bool
+    system: bool
+    include_system: tuple[str, ...]
+    deny_topics: tuple[str, ...]
+    legacy_json: bool
+
+
 class LoggingSettings(_Section):
     """What is logged, and in which form."""
 
@@ -239,6 +250,7 @@ class Settings(BaseSettings):
     tasks: TaskSettings
     search: SearchSettings
     archive: ArchiveSettings
+    reprocess: ReprocessSettings
     logging: LoggingSettings
 
     @classmethod

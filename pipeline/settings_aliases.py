@@ -92,6 +92,12 @@ ALIASES: Final[Mapping[str, Alias]] = {
     "DP__EVENTS__TOPICS": Alias("events.topics", _topics),
     "DP__EVENTS__LOST_TASKS_AFTER_MINUTES": Alias("tasks.lapse_seconds", _minutes),
     "DP__EVENTS__LOST_TASKS_CHECK_MINUTES": Alias("tasks.scan_interval_seconds", _minutes),
+    "DP__EVENTS__REPROCESS__PREVIOUS_PREFIX": Alias("reprocess.from_prefix"),
+    "DP__EVENTS__REPROCESS__UPGRADE_SOURCES": Alias("reprocess.sources", _flag),
+    "DP__EVENTS__REPROCESS__UPGRADE_SYSTEM": Alias("reprocess.system", _flag),
+    "DP__EVENTS__REPROCESS__INCLUDE_SYSTEM": Alias("reprocess.include_system", _names),
+    "DP__EVENTS__REPROCESS__DENY_TOPICS": Alias("reprocess.deny_topics", _names),
+    "DP__EVENTS__REPROCESS__LEGACY_JSON": Alias("reprocess.legacy_json", _flag),
     "BED__LOG_LEVEL": Alias("logging.level", _level),
     "BED__LOG_PRETTY": Alias("logging.format", lambda text: "console" if _flag(text) else "json"),
 }

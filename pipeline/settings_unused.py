@@ -35,6 +35,8 @@ UNUSED: Final[Mapping[str, str]] = {
     "DP__EVENTS__API_DEFAULT_EVENT_WAIT": "requests that name no deadline wait 5 s",
     "DP__EVENTS__LOST_TASKS_BULK_CREATE_LIMIT": "finished tasks leave their table at once",
     "DP__EVENTS__OLD_CONSUMER_GROUP_.*": "when unused consumers are let go is no setting",
+    "DP__EVENTS__REPROCESS__CONSUMER_GROUP": "positions are kept in the group <prefix>-reprocess-earliest",
+    "DP__EVENTS__REPROCESS__MAX_NUMBER_OF_EMPTY_POLLS": "a topic is read to the end it has",
     "BED__TRANSPORT__.*": _S3_CONNECTION,
     "BED__S3_LIST__.*": _S3_CONNECTION,
 }

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli import config, filetype, get, parked, scan, search, serve, submit, tasks, topics, where
+from pipeline.cli import (
+    config,
+    filetype,
+    get,
+    parked,
+    reprocess,
+    scan,
+    search,
+    serve,
+    submit,
+    tasks,
+    topics,
+    where,
+)
 from pipeline.cli.state import GlobalOptions
 
 app = typer.Typer(
@@ -19,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for group in (scan, serve, submit, get, search, where, tasks, parked, topics, filetype, config):
+for group in (scan, serve, submit, get, search, where, tasks, parked, topics, reprocess, filetype, config):
     group.register(app)
 
 

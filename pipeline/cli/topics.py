@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +16,6 @@ from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.app import Parts
     from pipeline.topic_changes import Change
 
 CHANGES_WAIT = 5
@@ -109,13 +107,14 @@ def _show(changes: Sequence[Change], *, as_json: bool) -> None:
 
 async def _plan(settings: Settings, *, apply: bool) -> list[Change]:
     """Ask the running Headrace; without one open the log alone, because `connection` would apply it."""
+    from pipeline.cli.alone import log_alone
     from pipeline.topic_changes import Change, apply_changes, find_changes
 
     if await running(settings) is not None:
         async with connection(settings) as client:
             answer = await (client.post if apply else client.get)("/api/topics/plan")
             return msgspec.convert(answer["changes"], list[Change])
-    async with _log_alone(settings) as parts:
+    async with log_alone(settings) as parts:
         changes = await find_changes(parts.log, parts.topics)
         if apply:
             await apply_changes(parts.log, changes)
@@ -124,20 +123,10 @@ async def _plan(settings: Settings, *, apply: bool) -> list[Change]:
 
 async def _create(settings: Settings) -> list[str]:
     """As `_plan`, for the missing topics only."""
+    from pipeline.cli.alone import log_alone
+
     if await running(settings) is not None:
         async with connection(settings) as client:
             return list((await client.post("/api/topics"))["created"])
-    async with _log_alone(settings) as parts:
+    async with log_alone(settings) as parts:
         return await parts.log.create_topics(parts.topics.specs)
-
-
-@asynccontextmanager
-async def _log_alone(settings: Settings) -> AsyncIterator[Parts]:
-    from pipeline.app import make_parts
-
-    parts = make_parts(settings)
-    await parts.log.open()
-    try:
-        yield parts
-    finally:
-        await parts.log.close()

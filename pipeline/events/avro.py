@@ -26,6 +26,7 @@ from pipeline.events.avro_schema import (
     Kind,
     Many,
     bulk_schema,
+    readable_versions,
     record_named,
     schema,
 )
@@ -71,7 +72,7 @@ def decode_avro(model: str, value: bytes) -> Event:
     Raises:
         NotFound: No such model.
         EventCorrupt: It does not decode.
-        EventOutdated: It was stored with a version other than 6, whose field order is not known.
+        EventOutdated: It was stored with a version whose field order is not known.
         EventInvalid: Its version is newer than ours.
     """
     name = record_named(STRUCTS[model_named(model)])
@@ -125,7 +126,7 @@ def _parsed(record: str, *, bulk: bool) -> Any:
 
 
 def _read(record: str, value: bytes, *, bulk: bool) -> Any:
-    _check_version(value)
+    _check_version(value, readable=(CURRENT,) if bulk else readable_versions(record))
     source = io.BytesIO(value)
     try:
         plain = fastavro.schemaless_reader(source, _parsed(record, bulk=bulk), None)
@@ -137,14 +138,15 @@ def _read(record: str, value: bytes, *, bulk: bool) -> Any:
     return plain
 
 
-def _check_version(value: bytes) -> None:
+def _check_version(value: bytes, readable: Sequence[int]) -> None:
     """Look at the first number of the record, the model version, which says what schema wrote it."""
     version = value[0] >> 1 if value and not value[0] & 1 else -1
-    if version == CURRENT:
+    if version in readable:
         return
     tried = "read an Avro event"
     if 0 <= version < CURRENT:
-        why = f"its model version is {version}, only {CURRENT} can be read from Avro"
+        known = ", ".join(map(str, readable))
+        why = f"its model version is {version}; Avro of this model can be read from {known}"
         raise EventOutdated(tried, why, "upgrade it with the reference's reprocess command")
     if version > CURRENT:
         raise EventInvalid(tried, f"its model version is {version}, this program knows up to {CURRENT}")

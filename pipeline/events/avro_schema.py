@@ -1,7 +1,8 @@
 """The Avro schemas of the seven models, version 6, from one table that names each record once.
 
-Field order is part of the encoding. Versions 4 and 5 differ by a field whose place the contract does not
-give, so they cannot be read here. Contract: dispatcher section 6.
+Field order is part of the encoding. Versions 4 and 5 had one more field in three of the records, at a place
+the contract does not give; what holds none of these was always written as it is today. Contract: dispatcher
+section 6.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.events import models as m
 from pipeline.events.models import Event
+from pipeline.events.names import CURRENT
 from pipeline.events.shape import Part
+from pipeline.events.versions import OLDEST_STORED
 
 STRING, LONG, BOOLEAN, DOUBLE, BYTES = "string", "long", "boolean", "double", "bytes"
 TIME: Final = {"type": "long", "logicalType": "timestamp-micros"}
@@ -200,6 +203,27 @@ RECORDS: Final[dict[str, RecordSpec]] = {
 def record_named(event: type[Event]) -> str:
     """Return the name of the record of a model."""
     return event.__name__
+
+
+_CHANGED: Final = frozenset(
+    {"EventSourcePathNode", "BinaryEntity", "BinaryEntityDatastream", "EventSource"}
+)
+"""Records that looked different before the current version."""
+
+
+def readable_versions(record: str) -> tuple[int, ...]:
+    """Return the versions whose records of this name are known to have today's fields."""
+    return (CURRENT,) if _parts(record) & _CHANGED else tuple(range(OLDEST_STORED, CURRENT + 1))
+
+
+def _parts(record: str) -> set[str]:
+    """Return a record and all it is made of."""
+    found = {record}
+    for _, kind in RECORDS[record].fields:
+        name = kind.record if isinstance(kind, Many) else kind
+        if isinstance(name, str) and name in RECORDS:
+            found |= _parts(name)
+    return found
 
 
 def schema(record: str) -> dict[str, Any]:

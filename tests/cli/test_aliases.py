@@ -31,6 +31,9 @@ DP__EVENTS__ KAFKA__ENDPOINT KAFKA__CONNECT_RETRIES KAFKA__TOPIC_PREFIX KAFKA__C
  REPLAY_PLUGIN_CACHE__TTL_SECONDS DEDUPE_CACHE_BYTES IGNORE_TOPIC_MISMATCH GLOBAL_REPLICA_COUNT
  GLOBAL_PARTITION_COUNT SOURCES TOPICS MAX_CONSUMED_EVENTS_PER_CONSUMER API_EVENT_FETCH_LIMIT
  API_DEFAULT_EVENT_WAIT LOST_TASKS_AFTER_MINUTES LOST_TASKS_CHECK_MINUTES LOST_TASKS_BULK_CREATE_LIMIT
+ REPROCESS__DENY_TOPICS REPROCESS__CONSUMER_GROUP REPROCESS__UPGRADE_SOURCES REPROCESS__UPGRADE_SYSTEM
+ REPROCESS__INCLUDE_SYSTEM REPROCESS__PREVIOUS_PREFIX REPROCESS__LEGACY_JSON
+ REPROCESS__MAX_NUMBER_OF_EMPTY_POLLS
  OLD_CONSUMER_GROUP_DROPPED_MINUTES OLD_CONSUMER_GROUP_DROPPER_CHECK_FREQUENCY_MINUTES
 BED__ LOG_LEVEL LOG_PRETTY TRANSPORT__DIAL_TIMEOUT_SECONDS TRANSPORT__DIAL_KEEP_ALIVE_SECONDS
  TRANSPORT__MAX_IDLE_CONNECTIONS TRANSPORT__MAX_IDLE_CONNECTIONS_PER_HOST
@@ -63,7 +66,7 @@ def value(setting: str, **variables: str) -> Any:
 
 
 def test_every_name_of_the_contract_is_taken_or_has_its_reason() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 71
+    assert len(NAMES) == len(set(NAMES)) == 79
     taken = {*ALIASES, *OBJECTS}
     assert taken <= set(NAMES)
     without = {name for name in NAMES if any(re.fullmatch(pattern, name) for pattern in UNUSED)}
@@ -101,6 +104,7 @@ def test_every_name_stands_in_the_table_with_what_became_of_it(name: str) -> Non
         ("DP__EVENTS__LOST_TASKS_AFTER_MINUTES", "30", "tasks.lapse_seconds", 1800.0),
         ("DP__EVENTS__LOST_TASKS_CHECK_MINUTES", "2", "tasks.scan_interval_seconds", 120.0),
         ("DP__STREAMS__API_ALLOW_DELETE", "t", "hub.allow_delete", True),
+        ("DP__EVENTS__REPROCESS__DENY_TOPICS", "a.b, c.d", "reprocess.deny_topics", ("a.b", "c.d")),
         ("BED__LOG_LEVEL", "trace", "logging.level", "DEBUG"),
         ("BED__LOG_LEVEL", "WARN", "logging.level", "WARNING"),
         ("BED__LOG_PRETTY", "false", "logging.format", "json"),

@@ -80,7 +80,9 @@ def test_every_metric_is_documented_and_no_other() -> None:
     there = {family.name for family in metrics.REGISTRY.collect()}
     named = {
         match[1].removesuffix("_total")
-        for match in re.finditer(r"^\| `((?:headrace|dispatcher)_\w+)`", OPERATING, re.MULTILINE)
+        for match in re.finditer(
+            r"^\| `((?:headrace|dispatcher|reprocessor)_\w+)`", OPERATING, re.MULTILINE
+        )
     }
     assert named == there
 

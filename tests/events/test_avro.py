@@ -9,6 +9,7 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.errors import EventCorrupt, EventError, EventInvalid, EventOutdated
 from pipeline.events import avro_schema
@@ -25,6 +26,7 @@ from pipeline.events.models import (
     Event,
 )
 from pipeline.events.names import Model
+from pipeline.events.versions import upgraded
 from tests.events.samples import BY_MODEL, body
 from tests.events.strategies import any_event
 
@@ -116,6 +118,21 @@ def test_every_schema_is_one_avro_itself_accepts(model: Model) -> None:
 def test_what_is_not_version_6_is_refused(value: bytes, error: type[EventError]) -> None:
     with pytest.raises(error):
         decode_avro("binary", value)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("model", MODELS)
+def test_older_versions_are_read_only_where_their_form_is_known(model: Model, version: int) -> None:
+    (event,) = decode_posted(model, body(BY_MODEL[model])).events
+    value = bytes([version * 2]) + encode_avro(event)[1:]
+    if model in {"delete", "plugin", "retrohunt"}:
+        assert decode_avro(model, value) == decode_avro(
+            model, encode_avro(replace(event, model_version=version))
+        )
+        assert upgraded(decode_avro(model, value)) == decode_avro(model, encode_avro(event))
+    else:
+        with pytest.raises(EventOutdated, match=f"version is {version}"):
+            decode_avro(model, value)
 
 
 def test_bytes_left_over_are_refused() -> None:
