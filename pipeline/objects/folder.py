@@ -8,6 +8,7 @@ file itself. The same folder may be opened by several processes.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -95,10 +96,17 @@ class FolderStore:
         keys.check(key)
         return await self._threads.run(self._tree.stat, key)
 
-    async def delete(self, key: str) -> bool:
-        """Remove an object durably; True when there was one."""
+    async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
+        """Remove an object durably; True when it was removed."""
         keys.check(key)
-        return await self._threads.run(self._tree.delete, key)
+        return await self._threads.run(self._delete, key, older_than)
+
+    def _delete(self, key: str, older_than: dt.datetime | None) -> bool:
+        if older_than is not None:
+            found = self._tree.stat(key)
+            if found is None or found.modified >= older_than:
+                return False
+        return self._tree.delete(key)
 
     async def copy(self, source_key: str, target_key: str) -> None:
         """Copy an object with its metadata inside the kernel; as durable as `put`."""

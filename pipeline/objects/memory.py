@@ -6,6 +6,7 @@ Keeps the contract of `pipeline.objects.port` except durability. Everything is g
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -93,9 +94,13 @@ class MemoryStore:
         found = self._objects.get(keys.check(key))
         return found[0] if found else None
 
-    async def delete(self, key: str) -> bool:
-        """Remove an object; True when there was one."""
-        return self._objects.pop(keys.check(key), None) is not None
+    async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
+        """Remove an object; True when it was removed."""
+        found = self._objects.get(keys.check(key))
+        if found is None or (older_than and found[0].modified >= older_than):
+            return False
+        del self._objects[key]
+        return True
 
     async def copy(self, source_key: str, target_key: str) -> None:
         """Store the same bytes and metadata under another key."""

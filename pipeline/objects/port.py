@@ -98,8 +98,12 @@ class ObjectStore(Protocol):
     async def stat(self, key: str) -> Stat | None:
         """Return what is known about a key, or None when there is no such object."""
 
-    async def delete(self, key: str) -> bool:
-        """Remove an object; True when there was one. Repeating it is harmless."""
+    async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
+        """Remove an object; True when it was removed. Repeating it is harmless.
+
+        With `older_than` only one that was last stored before that time. The two are as close together as
+        the store allows, which is not at the same instant: an object stored in between may be removed.
+        """
 
     async def copy(self, source_key: str, target_key: str) -> None:
         """Copy within the store without passing the bytes through here. Raises `NotFound`."""

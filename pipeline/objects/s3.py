@@ -165,9 +165,10 @@ class S3Store:
         finally:
             await draft.discard()
 
-    async def delete(self, key: str) -> bool:
-        """Remove an object; True when there was one."""
-        if await self.stat(key) is None:
+    async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
+        """Remove an object; True when it was removed. The server's clock says how old it is."""
+        found = await self.stat(key)
+        if found is None or (older_than and found.modified >= older_than):
             return False
         path = self._config.path(key)
         await self._call("delete", f"delete {key}", lambda: self._store.delete(path))

@@ -321,6 +321,20 @@ async def test_deleting_removes_only_that_object_and_can_be_repeated(bench: Benc
     assert await bench.keys() == {other}
 
 
+async def test_what_is_not_old_enough_is_not_deleted(bench: Bench) -> None:
+    put = await bench.store.put(KEY, b"x")
+    found = await bench.store.stat(KEY)
+    assert found is not None
+    for time in (put.modified - dt.timedelta(days=1), found.modified):
+        assert await bench.store.delete(KEY, older_than=time) is False
+    assert await bench.read(KEY) == b"x"
+    assert await bench.store.delete(KEY[:-1] + "0", older_than=put.modified) is False
+
+    assert await bench.store.delete(KEY, older_than=found.modified + dt.timedelta(days=1)) is True
+
+    assert await bench.keys() == set()
+
+
 # --- keys ---
 
 UNSAFE = [
