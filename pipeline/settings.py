@@ -25,8 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import conf
-from pipeline import limits
-from pipeline import settings_aliases
+from pipeline import limits, settings_aliases
 from pipeline.errors import SettingError
 from pipeline.events.security_labels import labels_of
 from pipeline.sizes import parse_size
