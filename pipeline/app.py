@@ -24,7 +24,8 @@ from pipeline.index.location import make_index
 from pipeline.index.port import Index
 from pipeline.log.location import make_log
 from pipeline.log.port import Log
-from pipeline.objects.location import make_store
+from pipeline.objects.layers import layered
+from pipeline.objects.location import make_store, spool_folder
 from pipeline.objects.port import ObjectStore
 from pipeline.settings import Settings
 from pipeline.topic_changes import prepare_topics
@@ -63,11 +64,17 @@ def make_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         settings=settings,
         clock=clock,
         log=make_log(settings, clock),
-        objects=make_store(settings.objects, data_folder=data, clock=clock),
+        objects=_make_objects(settings, clock),
         database=Database(settings.database, data_folder=data),
         index=make_index(settings),
         topics=topics,
     )
+
+
+def _make_objects(settings: Settings, clock: Clock) -> ObjectStore:
+    data = settings.data_folder
+    store = make_store(settings.objects, data_folder=data, clock=clock)
+    return layered(store, settings.streams, spool=spool_folder(data), clock=clock)
 
 
 def plan_topics(settings: Settings) -> TopicPlan:

@@ -174,6 +174,14 @@ S3_COPY_MAX_BYTES = 1 * GIB
 S3_COPY_PART_BYTES = 256 * MIB
 S3_UPLOAD_STALE_SECONDS = 24 * 3600
 """An unfinished upload this old belongs to a process that died; it is removed."""
+CACHE_MIN_BYTES = 1 * MIB
+"""A smaller cache of streams is none (dispatcher contract, section 18)."""
+CACHE_OBJECT_SHARE = 64
+"""The largest stream kept has the cache's size over this: half of one of the reference's 32 shards."""
+CACHE_ENTRY_BYTES = 1 * KIB
+"""What a stream in the cache takes beside its bytes, counted so that small ones are bounded too."""
+CACHE_FILLS_AT_ONCE = 16
+"""Streams collected for the cache at once; bounds the memory beside it."""
 CART_HEADER_MAX_BYTES = 64 * KIB
 """Longest optional header or footer of a CaRT file."""
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 _CALL_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60)
+_STREAM_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 AGENT_RECEIVED = Counter(
     "headrace_agent_received",
@@ -103,6 +104,17 @@ HUB_DOWNLOADED = Counter(
     "dispatcher_data_downloaded_bytes", "Bytes of streams asked for.", registry=REGISTRY
 )
 HUB_DELETIONS = Counter("dispatcher_data_delete_requests", "Deletions of streams.", registry=REGISTRY)
+HUB_CACHE_LOOKUPS = Counter(
+    "dispatcher_data_cache_lookups", "Streams looked for in the cache.", registry=REGISTRY
+)
+HUB_CACHE_HITS = Counter("dispatcher_data_cache_hits", "Streams found in the cache.", registry=REGISTRY)
+HUB_OPERATIONS = Histogram(
+    "dispatcher_streams_op_duration",
+    "Seconds an operation on streams took the object store.",
+    ["method", "result"],
+    buckets=_STREAM_BUCKETS,
+    registry=REGISTRY,
+)
 HUB_PUBLISHED = Counter(
     "dispatcher_events_published",
     "Events clients published, by author and model.",

@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -41,6 +42,7 @@ _ALLOWED = {
     "index": "sqlite:, sqlite:///file or opensearch+http://host:port",
     "api": "http://host:port, or nothing",
     "web.listen": "host:port",
+    "streams.aes_key": "a secret of exactly 24 bytes; nothing, while streams.aes is off",
     "worker.stats_listen": "host:port, or nothing",
     "hub.advertise": "http://host:port, or nothing",
     "events.prefix": "letters, digits, - and _",
@@ -54,6 +56,9 @@ Positive = Annotated[int, Field(gt=0)]
 Size = Annotated[
     int, Field(gt=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
 ]
+SizeOrNone = Annotated[
+    int, Field(ge=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
+]
 Seconds = Annotated[float, Field(gt=0)]
 TaskError = Literal[
     "error-exception",
@@ -65,6 +70,8 @@ TaskError = Literal[
     "error-out-of-memory",
 ]
 AgentName = Literal["enrich", "track", "index", "archive", "inject"]
+AES_KEY_BYTES = 24
+AgentName = Literal["enrich", "track", "index", "archive"]
 
 
 class _Section(BaseModel):
@@ -153,6 +160,27 @@ class SecuritySettings(_Section):
         except SettingError as error:
             raise ValueError(str(error)) from None
         return labels
+
+
+Encoding = Literal["off", "readonly", "enabled"]
+
+
+class StreamsSettings(_Section):
+    """How the hub's streams are stored (dispatcher contract, section 18)."""
+
+    xor: Encoding
+    aes: Encoding
+    aes_key: SecretStr
+    cache_bytes: SizeOrNone
+    cache_seconds: Seconds
+
+    @field_validator("aes_key")
+    @classmethod
+    def _fits_the_cipher(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        size_bytes = len(key.get_secret_value().encode())
+        if size_bytes != AES_KEY_BYTES and (size_bytes or info.data.get("aes") != "off"):
+            raise ValueError(f"it has {size_bytes} bytes")
+        return key
 
 
 class WorkerSettings(_Section):
@@ -244,6 +272,7 @@ class Settings(BaseSettings):
     web: WebSettings
     hub: HubSettings
     security: SecuritySettings
+    streams: StreamsSettings
     worker: WorkerSettings
     parser: ParserSettings
     tasks: TaskSettings
@@ -396,7 +425,7 @@ def _explain(error: ValidationError, merged: Mapping[str, Any], origins: Mapping
     flat = flatten(merged)
     known = next((leaf for leaf in flat if (name + ".").startswith(leaf + ".")), name)
     known = next((leaf for leaf in flat if leaf.startswith(name + ".")), known)
-    value = "…" if "password" in known else repr(flat.get(known))
+    value = "…" if known.endswith(("password", "aes_key")) else repr(flat.get(known))
     where = origins.get(known, "nowhere")
     if first["type"] == "extra_forbidden":
         reason = "there is no such setting"

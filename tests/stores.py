@@ -12,12 +12,27 @@ from urllib.parse import urlsplit
 import pytest
 from aiobotocore.session import get_session
 
+from pipeline import limits
+from pipeline.clock import SystemClock
+from pipeline.objects.cached import CachedStore
+from pipeline.objects.encoded import EncodedStore
+from pipeline.objects.forms import readable_forms
 from pipeline.objects.location import make_store
 from pipeline.objects.port import ObjectStore
 from tests.conftest import S3Server
 
-KINDS = ["folder", "memory", pytest.param("s3", marks=pytest.mark.s3)]
-"""Parameters for a test or fixture that runs on all."""
+KINDS = [
+    "folder",
+    "memory",
+    pytest.param("s3", marks=pytest.mark.s3),
+    "folder, aes",
+    "memory, aes and xor",
+    pytest.param("s3, aes", marks=pytest.mark.s3),
+    "folder, cached",
+]
+"""Parameters for a test or fixture that runs on all: a store, and what lies over it."""
+
+AES_KEY = b"abcdefghijklmnopqrstuvwx"
 
 
 class Bench:
@@ -79,17 +94,28 @@ async def open_bench(
     kind: str, data_folder: Path, unique: str, server: Callable[[], S3Server]
 ) -> AsyncIterator[Bench]:
     """Open an empty store; afterwards remove what is on a shared server."""
-    uploads = Uploads(server(), unique) if kind == "s3" else None
-    url = s3_url(server(), unique) if kind == "s3" else f"{kind}:"
-    store = make_store(url, data_folder=data_folder)
+    base, _, layers = kind.partition(", ")
+    uploads = Uploads(server(), unique) if base == "s3" else None
+    url = s3_url(server(), unique) if base == "s3" else f"{base}:"
+    store = layered(make_store(url, data_folder=data_folder), layers, data_folder)
     await store.open()
     try:
         yield Bench(kind, store, data_folder, uploads)
-        if kind == "s3":
+        if base == "s3":
             for key in [stat.key async for stat in store.list()]:
                 await store.delete(key)
     finally:
         await store.close()
+
+
+def layered(store: ObjectStore, layers: str, data_folder: Path) -> ObjectStore:
+    """Put layers over a store; contents are not compared with names, which are arbitrary in these tests."""
+    if layers == "cached":
+        return CachedStore(store, cache_bytes=64 * limits.MIB, keep_seconds=60, clock=SystemClock())
+    if not layers:
+        return store
+    forms = readable_forms(aes="enabled", xor="enabled" if "xor" in layers else "readonly")
+    return EncodedStore(store, forms, data_folder / "spool", aes_key=AES_KEY, check_content=False)
 
 
 def bytes_of(size_bytes: int, seed: str = "") -> bytes:

@@ -15,9 +15,11 @@ from pipeline.errors import BadInput
 PARTIAL = ".partial"
 """First segment kept for the stores' own unfinished files."""
 
+_STREAM_SEGMENTS = 3
 _KEYS_REMEMBERED = 4096
 """A key passes through several hands, and each checks it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTENT = re.compile(r"[0-9a-f]{64}(\.aesc1)?(\.xor)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -46,6 +48,17 @@ def parked_key(parked_id: str) -> str:
 def is_sha256(text: str) -> bool:
     """Tell whether a segment is a SHA-256: 64 lower-case hex digits."""
     return _SHA256.fullmatch(text) is not None
+
+
+def is_content(text: str) -> bool:
+    """Tell whether a segment is a SHA-256, or one with the endings of an encoded form of its bytes."""
+    return _CONTENT.fullmatch(text) is not None
+
+
+def is_stream(key: str) -> bool:
+    """Tell whether a key is one `stream_key` makes."""
+    segments = key.split("/")
+    return len(segments) == _STREAM_SEGMENTS and is_sha256(segments[-1])
 
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)

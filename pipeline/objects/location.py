@@ -25,13 +25,13 @@ def make_store(url: str, *, data_folder: Path, clock: Clock | None = None) -> Ob
 
     Args:
         url: The setting. `folder:` alone is the folder `objects` in the data folder.
-        data_folder: Where an installation keeps its files; local copies go to its folder `spool`.
+        data_folder: Where an installation keeps its files; local copies go to `spool_folder`.
         clock: For times the store itself does not give.
 
     Raises:
         SettingError: The URL is not one of the allowed forms.
     """
-    spool = data_folder / "spool"
+    spool = spool_folder(data_folder)
     if url.startswith("folder:"):
         from pipeline.objects.folder import FolderStore
 
@@ -44,6 +44,11 @@ def make_store(url: str, *, data_folder: Path, clock: Clock | None = None) -> Ob
     from pipeline.objects.s3 import S3Store
 
     return S3Store(config, spool, clock)
+
+
+def spool_folder(data_folder: Path) -> Path:
+    """Return where local copies of objects lie while they are needed."""
+    return data_folder / "spool"
 
 
 def _folder(url: str, data_folder: Path) -> Path:

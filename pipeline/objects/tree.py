@@ -5,8 +5,9 @@ with that name is flushed. A crash at any point leaves the old object or the new
 unfinished file, which the next start removes. Everything is reached from the root's descriptor, one
 folder at a time and never through a symbolic link, so that no key and no link leads outside.
 
-Layout (dispatcher contract, section 18): a key that ends in a SHA-256 lies in two shard folders,
-``<source>/<label>/<h1>/<h2>/<sha256>``; any other key is its own path. All functions block.
+Layout (dispatcher contract, section 18): a key that ends in a SHA-256, or in one with the endings of
+an encoded form, lies in two shard folders, ``<source>/<label>/<h1>/<h2>/<sha256>``; any other key is its
+own path. All functions block.
 """
 
 from __future__ import annotations
@@ -270,13 +271,13 @@ def _read_metadata(key: str, descriptor: int) -> dict[str, str]:
 
 def _place(key: str) -> tuple[_Parts, str]:
     *folder, name = keys.check(key).split("/")
-    if keys.is_sha256(name):
+    if keys.is_content(name):
         folder += [name[0], name[1]]
     return tuple(folder), name
 
 
 def _listed(folder: _Parts, entry: os.DirEntry[str]) -> Stat | None:
-    if keys.is_sha256(entry.name):
+    if keys.is_content(entry.name):
         if folder[-2:] != (entry.name[0], entry.name[1]):
             return None
         folder = folder[:-2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +20,8 @@ from pipeline.objects.hashing import Digest, store_stream
 from pipeline.objects.keys import stream_key
 from pipeline.objects.port import Stat
 from pipeline.objects.streams import copy_stream
+from pipeline.objects.operations import operation
+from pipeline.objects.port import Download, Stat
 from pipeline.web import bodies
 from pipeline.web.answers import answer
 from pipeline.web.content import send, wanted_range
@@ -29,6 +33,7 @@ from pipeline.web.routes import Asked, Route
 _BINARY = "application/octet-stream"
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("", "0", "f", "F", "FALSE", "false", "False"))
+_LAST_SECOND = int(dt.datetime(dt.MAXYEAR, 12, 31, tzinfo=dt.UTC).timestamp())
 _NUMBER = re.compile(r"\d{1,12}", re.ASCII)
 
 
@@ -79,12 +84,15 @@ async def upload(request: web.Request) -> web.Response:
         if expected and expected != digest.sha256:
             why = f"sha256 mismatch - supplied: {expected[:64]} vs calc: {digest.sha256}"
             raise Refused(400, "sha256 mismatch", why)
-        return stream_key(source, label, digest.sha256)
+        key = stream_key(source, label, digest.sha256)
+        storing.enter_context(operation("put"))
+        return key
 
     stream_key(source, label, "0" * 64)  # refuses a wrong place before a byte is read
     max_bytes = parts.settings.web.upload_max_bytes
     bodies.check_head(request, max_bytes)
-    digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
+    with ExitStack() as storing:  # entered when all bytes are here: waiting for them is not storing
+        digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
     metrics.HUB_UPLOADED.inc(digest.size_bytes)
     # The bytes are durable under their hash; what follows only looks at them.
     if skip:
@@ -104,7 +112,8 @@ async def _identified(request: web.Request, key: str, digest: Digest) -> Datastr
 async def exists(request: web.Request) -> web.Response:
     """Say whether a stream is there; the body is empty."""
     metrics.HUB_EXISTS.inc()
-    found = await parts_of(request).objects.stat(_key(request))
+    with operation("exists"):
+        found = await parts_of(request).objects.stat(_key(request))
     return web.Response(status=404 if found is None else 200)
 
 
@@ -113,23 +122,33 @@ async def download(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return await exists(request)
     metrics.HUB_DOWNLOADS.inc()
+    try:
+        found, response = await _opened(request)
+    except NotFound:
+        raise Refused(404, "not found", "not found") from None
+    response.content_type = _BINARY
+    response.content_length = found.length_bytes
+    metrics.HUB_DOWNLOADED.inc(found.length_bytes)
+    return await send(request, response, found)
+
+
+async def _opened(request: web.Request) -> tuple[Download, web.StreamResponse]:
+    """Open what is asked for and begin its answer; raises `NotFound`."""
     key, objects = _key(request), parts_of(request).objects
-    stat = await objects.stat(key)
-    if stat is None:
-        raise Refused(404, "not found", "not found")
     header = request.headers.get("Range")
     if header is None:
-        response = web.StreamResponse(headers={"Accept-Ranges": "bytes"})
-        first, last = 0, stat.size_bytes - 1
-    else:
-        first, last = _range(header, stat)
-        response = web.StreamResponse(
-            status=206, headers={"Content-Range": f"bytes {first}-{last}/{stat.size_bytes}"}
-        )
-    response.content_type = _BINARY
-    response.content_length = last - first + 1
-    metrics.HUB_DOWNLOADED.inc(response.content_length)
-    return await send(request, response, await objects.get(key, first=first, last=last))
+        with operation("fetch"):
+            found = await objects.get(key)
+        return found, web.StreamResponse(headers={"Accept-Ranges": "bytes"})
+    with operation("exists"):
+        stat = await objects.stat(key)
+    if stat is None:
+        raise NotFound(f"read {key}")
+    first, last = _range(header, stat)
+    with operation("fetch"):
+        found = await objects.get(key, first=first, last=last)
+    span = f"bytes {first}-{last}/{stat.size_bytes}"
+    return found, web.StreamResponse(status=206, headers={"Content-Range": span})
 
 
 def _range(header: str, stat: Stat) -> tuple[int, int]:
@@ -152,12 +171,14 @@ async def delete(request: web.Request) -> web.Response:
     if not _NUMBER.fullmatch(text):
         raise Refused(400, "ifOlderThan error", f"{text[:40]!r} is not a whole number of unix seconds")
     key = _key(request)
-    stat = await parts.objects.stat(key)
-    if stat is None:
+    seconds = min(int(text), _LAST_SECOND)
+    older_than = dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds else None
+    with operation("delete"):
+        deleted = await parts.objects.delete(key, older_than=older_than)
+        there = deleted or (older_than is not None and await parts.objects.stat(key) is not None)
+    if not there:
         raise Refused(404, "not found", "not found")
-    if int(text) and stat.modified.timestamp() >= int(text):
-        return answer(Deletion(deleted=False))
-    return answer(Deletion(deleted=await parts.objects.delete(key)))
+    return answer(Deletion(deleted=deleted))
 
 
 async def copy(request: web.Request) -> web.Response:
@@ -167,6 +188,8 @@ async def copy(request: web.Request) -> web.Response:
     objects = parts_of(request).objects
     try:
         await copy_stream(objects, names["label"], names["sha256"], source=source, target=target)
+        with operation("copy"):
+            await parts_of(request).objects.copy(from_key, to_key)
     except NotFound as error:
         raise Refused(404, "not found", error.why) from None
     return web.Response()

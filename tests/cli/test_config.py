@@ -58,6 +58,7 @@ def test_passwords_are_never_shown(headrace: Command) -> None:
         *("-s", "database=postgresql://me:topsecret@127.0.0.1:1/db"),
         *("-s", "objects=s3+http://key:topsecret@127.0.0.1:1/bucket"),
         *("-s", "kafka.password=topsecret"),
+        *("-s", "streams.aes_key=topsecret_topsecret_topk"),
     ]
     assert "topsecret" not in headrace.plain(*options, "config", "show").text
     assert "topsecret" not in headrace.plain(*options, "config", "show", "--json").text
@@ -77,6 +78,8 @@ def test_passwords_are_never_shown(headrace: Command) -> None:
         ("archive.dedupe=none", "exact"),
         ("kafka.session_seconds=0", "greater than or equal to 1"),
         ("logging.level=LOUD", "DEBUG"),
+        ("streams.aes=yes", "readonly"),
+        ("streams.cache_bytes=-1", "is no size"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(
@@ -93,6 +96,16 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(
         assert allowed in refused
         assert "command line" in refused
         assert "Traceback" not in refused
+
+
+def test_a_key_that_does_not_fit_is_refused_and_not_shown(headrace: Command) -> None:
+    wrong = ["-s", "streams.aes=readonly", "-s", "streams.aes_key=topsecret"]
+    for options in (wrong, wrong[:2], wrong[2:]):
+        refused = headrace.plain(*options, "config", "show", code=2).err
+        assert "streams.aes_key = …" in refused
+        assert "24 bytes" in refused
+        assert "topsecret" not in refused
+    headrace.plain("-s", f"streams.aes_key={'x' * 24}", "config", "show")
 
 
 def test_an_unknown_setting_is_refused_wherever_it_stands(

@@ -15,6 +15,7 @@ import asyncio, sys
 from pathlib import Path
 from pipeline.objects.hashing import store_stream
 from pipeline.objects.location import make_store
+from tests.stores import layered
 
 SIZE = 200 * 2**20
 
@@ -28,19 +29,21 @@ async def zeros(size):
     for _ in range(size // len(piece)):
         yield piece
 
-async def main(url, data):
-    store = make_store(url, data_folder=Path(data))
+WARM, LARGE, HASHED = (f"flat/{name}/{'0' * 64}" for name in ("warm", "large", "hashed"))
+
+async def main(url, layers, data):
+    store = layered(make_store(url, data_folder=Path(data)), layers, Path(data))
     await store.open()
-    await store.put("flat/warm", zeros(20 * 2**20))
+    await store.put(WARM, zeros(20 * 2**20))
     before = peak()
-    await store.put("flat/large", zeros(SIZE))
-    await store_stream(store, zeros(SIZE), lambda digest: "flat/hashed")
-    for key in ("flat/large", "flat/hashed"):
+    await store.put(LARGE, zeros(SIZE))
+    await store_stream(store, zeros(SIZE), lambda digest: HASHED)
+    for key in (LARGE, HASHED):
         assert sum([len(chunk) async for chunk in await store.get(key)]) == SIZE
         async with store.file(key) as path:
             assert path.stat().st_size == SIZE
     print((peak() - before) // 2**20)
-    for key in ("flat/warm", "flat/large", "flat/hashed"):
+    for key in (WARM, LARGE, HASHED):
         await store.delete(key)
     await store.close()
 
@@ -48,14 +51,16 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("kind", ["folder", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.mark.parametrize(
+    "kind", ["folder", "folder, aes and xor", "folder, cached", pytest.param("s3", marks=pytest.mark.s3)]
+)
 def test_memory_stays_flat_for_large_objects(
     request: pytest.FixtureRequest, tmp_path: Path, unique: str, kind: str
 ) -> None:
     """200 MiB through every way of writing and reading; a store that gathers them would grow by as much."""
     url = s3_url(request.getfixturevalue("s3_server"), unique) if kind == "s3" else "folder:"
     ran = subprocess.run(
-        [sys.executable, "-c", FLAT, url, str(tmp_path)],
+        [sys.executable, "-c", FLAT, url, kind.partition(", ")[2], str(tmp_path)],
         capture_output=True,
         check=False,
         env=subprocess_environment(),

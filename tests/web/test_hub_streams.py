@@ -179,6 +179,8 @@ async def test_what_clients_do_is_counted_under_the_names_they_know(tmp_path: Pa
         "download_requests_total": 1,
         "downloaded_bytes_total": 10,
         "delete_requests_total": 1,
+        "cache_lookups_total": 0,
+        "cache_hits_total": 0,
     }
 
 
@@ -202,7 +204,10 @@ async def test_only_what_is_old_enough_is_deleted(tmp_path: Path) -> None:
         assert len(await site.stored_keys()) == 1
         assert (await delete(400, ifOlderThan="yesterday"))["title"] == "ifOlderThan error"
         assert await delete(ifOlderThan=f"{int(time.time()) + 60}") == {"deleted": True}
-        assert await delete(404) == NOT_FOUND
+        for query in ({}, {"ifOlderThan": "1000000000"}):
+            assert await delete(404, **query) == NOT_FOUND
+        await upload(site, TEXT)
+        assert await delete(ifOlderThan="9" * 12) == {"deleted": True}
         await upload(site, TEXT)
         assert await delete() == {"deleted": True}
         assert await site.stored_keys() == []
