@@ -174,6 +174,8 @@ S3_COPY_MAX_BYTES = 1 * GIB
 S3_COPY_PART_BYTES = 256 * MIB
 S3_UPLOAD_STALE_SECONDS = 24 * 3600
 """An unfinished upload this old belongs to a process that died; it is removed."""
+AGE_OFF_SECONDS = 24 * 3600.0
+"""Time between two looks for streams that are too old, in stores that do not look by themselves."""
 CACHE_MIN_BYTES = 1 * MIB
 """A smaller cache of streams is none (dispatcher contract, section 18)."""
 CACHE_OBJECT_SHARE = 64

@@ -173,6 +173,7 @@ class StreamsSettings(_Section):
     aes_key: SecretStr
     cache_bytes: SizeOrNone
     cache_seconds: Seconds
+    age_off: Literal["off", "on", "cleanup"]
 
     @field_validator("aes_key")
     @classmethod

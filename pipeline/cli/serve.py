@@ -74,6 +74,7 @@ def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
     from agents.run import running
+    from pipeline.age_off import aging
     from pipeline.app import make_parts, open_parts
     from pipeline.identify.pool import parser_pool
     from pipeline.web.server import serve
@@ -88,6 +89,7 @@ async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
             statistics = settings.worker.stats_listen
             await stack.enter_async_context(running(parts, pool=pool, statistics=statistics))
         if web:
+            await stack.enter_async_context(aging(parts))
             url = await stack.enter_async_context(serve(parts, settings.web.listen, pool))
             output.note(f"headrace: {url}/")
         await asyncio.get_running_loop().create_future()

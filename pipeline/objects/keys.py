@@ -15,6 +15,9 @@ from pipeline.errors import BadInput
 PARTIAL = ".partial"
 """First segment kept for the stores' own unfinished files."""
 
+PARKED = "parked"
+"""First segment of the raw bytes of parked records."""
+
 _STREAM_SEGMENTS = 3
 _KEYS_REMEMBERED = 4096
 """A key passes through several hands, and each checks it."""
@@ -42,7 +45,7 @@ def parked_key(parked_id: str) -> str:
     Raises:
         BadInput: The id cannot be a segment of a key.
     """
-    return check(f"parked/{_segment('id', parked_id)}")
+    return check(f"{PARKED}/{_segment('id', parked_id)}")
 
 
 def is_sha256(text: str) -> bool:
@@ -59,6 +62,12 @@ def is_stream(key: str) -> bool:
     """Tell whether a key is one `stream_key` makes."""
     segments = key.split("/")
     return len(segments) == _STREAM_SEGMENTS and is_sha256(segments[-1])
+
+
+def is_stored_stream(key: str) -> bool:
+    """Tell whether a key is that of a stream, or of an encoded form of one."""
+    segments = key.split("/")
+    return len(segments) == _STREAM_SEGMENTS and is_content(segments[-1])
 
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)
