@@ -71,7 +71,6 @@ TaskError = Literal[
 ]
 AgentName = Literal["enrich", "track", "index", "archive", "inject"]
 AES_KEY_BYTES = 24
-AgentName = Literal["enrich", "track", "index", "archive"]
 
 
 class _Section(BaseModel):

@@ -18,10 +18,9 @@ from pipeline.events.parts import Datastream
 from pipeline.identify.datastream import datastream
 from pipeline.objects.hashing import Digest, store_stream
 from pipeline.objects.keys import stream_key
-from pipeline.objects.port import Stat
-from pipeline.objects.streams import copy_stream
 from pipeline.objects.operations import operation
 from pipeline.objects.port import Download, Stat
+from pipeline.objects.streams import copy_stream
 from pipeline.web import bodies
 from pipeline.web.answers import answer
 from pipeline.web.content import send, wanted_range
@@ -187,9 +186,8 @@ async def copy(request: web.Request) -> web.Response:
     source, target = names["source_a"], names["source_b"]
     objects = parts_of(request).objects
     try:
-        await copy_stream(objects, names["label"], names["sha256"], source=source, target=target)
         with operation("copy"):
-            await parts_of(request).objects.copy(from_key, to_key)
+            await copy_stream(objects, names["label"], names["sha256"], source=source, target=target)
     except NotFound as error:
         raise Refused(404, "not found", error.why) from None
     return web.Response()
