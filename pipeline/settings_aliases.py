@@ -34,6 +34,19 @@ def _flag(text: str) -> bool:
     return _FLAGS[text]
 
 
+def _if_true(value: str) -> Callable[[str], str | None]:
+    return lambda text: value if _flag(text) else None
+
+
+def _xor(text: str) -> str:
+    """The dispatcher reads what is XORed in any case."""
+    return "enabled" if _flag(text) else "readonly"
+
+
+def _aes(text: str) -> str:
+    return text if text in {"enabled", "readonly"} else "off"
+
+
 def _address(text: str) -> str:
     """Turn ``:8111``, which means every address of the machine, into host and port."""
     return f"0.0.0.0{text}" if text.startswith(":") else text  # noqa: S104 - it is what was asked for
@@ -74,7 +87,7 @@ def _topics(text: str) -> Any:
 
 
 class Alias(NamedTuple):
-    """Our setting by its dotted name, and how the text given becomes its value."""
+    """Our setting by its dotted name, and how the text given becomes its value; None says nothing."""
 
     setting: str
     translate: Callable[[str], Any] = str
@@ -83,6 +96,15 @@ class Alias(NamedTuple):
 ALIASES: Final[Mapping[str, Alias]] = {
     "DP__LISTEN_ADDR": Alias("web.listen", _address),
     "DP__STREAMS__API_ALLOW_DELETE": Alias("hub.allow_delete", _flag),
+    "DP__STREAMS__XOR_ENCODING": Alias("streams.xor", _xor),
+    "DP__STREAMS__AES_ENABLED": Alias("streams.aes", _aes),
+    "DP__STREAMS__AES_KEY": Alias("streams.aes_key"),
+    "DP__STREAMS__CACHE__SIZE_BYTES": Alias("streams.cache_bytes"),
+    "DP__STREAMS__CACHE__TTL_SECONDS": Alias("streams.cache_seconds"),
+    "DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF": Alias("streams.age_off", _if_true("on")),
+    "DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF_CLEANUP": Alias("streams.age_off", _if_true("cleanup")),
+    "DP__EVENTS__API_EVENT_FETCH_LIMIT": Alias("hub.fetch_limit"),
+    "DP__EVENTS__API_DEFAULT_EVENT_WAIT": Alias("hub.default_wait_seconds"),
     "DP__EVENTS__KAFKA__ENDPOINT": Alias("log", "kafka://{}".format),
     "DP__EVENTS__KAFKA__TOPIC_PREFIX": Alias("events.prefix"),
     "DP__EVENTS__IGNORE_TOPIC_MISMATCH": Alias("events.ignore_topic_mismatch", _flag),
@@ -144,12 +166,13 @@ def layers(environment: Mapping[str, str]) -> Aliased:
     given = _given(environment)
     found: list[Layer] = []
     warnings: list[str] = []
-    for name, (variable, text) in sorted(given.items()):
+    # Of two names for one setting the shorter counts.
+    for name, (variable, text) in sorted(given.items(), reverse=True):
         if name in ALIASES:
             setting, translate = ALIASES[name]
-            found.append(
-                Layer(f"environment {variable}", _nested(setting, _translated(variable, text, translate)))
-            )
+            value = _translated(variable, text, translate)
+            if value is not None:
+                found.append(Layer(f"environment {variable}", _nested(setting, value)))
         elif name not in OBJECTS:
             warnings.append(f"environment {variable} has no effect: {_why_unused(name)}")
     used = {name: given[name] for name in OBJECTS if name in given}

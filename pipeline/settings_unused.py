@@ -14,12 +14,9 @@ _S3_CONNECTION = "the connections to S3 are made by another library, with limits
 
 UNUSED: Final[Mapping[str, str]] = {
     "DP__LOG_PATH": "logs go to standard error; let the service manager keep them",
-    "DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF(_CLEANUP)?": "the bucket keeps its life-cycle rules",
     "DP__STREAMS__AZURE__.*": "objects are kept in a folder or on an S3 server; see the setting objects",
-    "DP__STREAMS__CACHE__.*": "streams are read from the object store each time",
+    "DP__STREAMS__CACHE__SHARDS": "the cache is one",
     "DP__STREAMS__FCACHE__PATH": "uploads are spooled in the data folder; see the setting data",
-    "DP__STREAMS__XOR_ENCODING": "streams are stored as they are",
-    "DP__STREAMS__AES_(KEY|ENABLED)": "streams are stored as they are; encrypt the volume or the bucket",
     "DP__EVENTS__KAFKA__CONNECT_RETRIES": "a part that is down is waited for, however long",
     "DP__EVENTS__KAFKA__CONSUMER_GROUP_RETENTION_DAYS": (
         "how long offsets are kept is a setting of the brokers, offsets.retention.minutes"
@@ -31,8 +28,6 @@ UNUSED: Final[Mapping[str, str]] = {
     "DP__EVENTS__REPLAY_PLUGIN_CACHE__.*": "results of plugins are not replayed",
     "DP__EVENTS__DEDUPE_CACHE_BYTES": "events are not held back as duplicates",
     "DP__EVENTS__MAX_CONSUMED_EVENTS_PER_CONSUMER": "nothing ever used it",
-    "DP__EVENTS__API_EVENT_FETCH_LIMIT": "a request may publish or fetch 1000 events",
-    "DP__EVENTS__API_DEFAULT_EVENT_WAIT": "requests that name no deadline wait 5 s",
     "DP__EVENTS__LOST_TASKS_BULK_CREATE_LIMIT": "finished tasks leave their table at once",
     "DP__EVENTS__OLD_CONSUMER_GROUP_.*": "when unused consumers are let go is no setting",
     "DP__EVENTS__REPROCESS__CONSUMER_GROUP": "positions are kept in the group <prefix>-reprocess-earliest",

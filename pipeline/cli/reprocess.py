@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.app import Parts
     from pipeline.hub.reprocess import Tally
 
-_log = structlog.get_logger(__name__)
 _Names = list[str] | None
 
 
@@ -104,8 +102,9 @@ async def _reprocess(
 
 async def write_pause(parts: Parts) -> None:
     """Keep plugins paused for the next minutes (dispatcher contract, section 14)."""
-    # Nothing reads a pause yet. When something does, this is the one place that writes it.
-    _log.warning("plugins are not paused", prefix=parts.settings.events.prefix)
+    from pipeline.hub.notices import Notices
+
+    await Notices(parts.log, parts.settings.events.prefix, parts.clock).pause()
 
 
 def _serve_metrics(address: str) -> Callable[[], None]:

@@ -105,6 +105,16 @@ def test_every_name_stands_in_the_table_with_what_became_of_it(name: str) -> Non
         ("DP__EVENTS__LOST_TASKS_CHECK_MINUTES", "2", "tasks.scan_interval_seconds", 120.0),
         ("DP__STREAMS__API_ALLOW_DELETE", "t", "hub.allow_delete", True),
         ("DP__EVENTS__REPROCESS__DENY_TOPICS", "a.b, c.d", "reprocess.deny_topics", ("a.b", "c.d")),
+        ("DP__STREAMS__XOR_ENCODING", "true", "streams.xor", "enabled"),
+        ("DP__STREAMS__XOR_ENCODING", "false", "streams.xor", "readonly"),
+        ("DP__STREAMS__AES_ENABLED", "no", "streams.aes", "off"),
+        ("DP__STREAMS__CACHE__SIZE_BYTES", "1MiB", "streams.cache_bytes", 2**20),
+        ("DP__STREAMS__CACHE__TTL_SECONDS", "60", "streams.cache_seconds", 60.0),
+        ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF", "true", "streams.age_off", "on"),
+        ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF_CLEANUP", "true", "streams.age_off", "cleanup"),
+        ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF_CLEANUP", "false", "streams.age_off", "off"),
+        ("DP__EVENTS__API_EVENT_FETCH_LIMIT", "50", "hub.fetch_limit", 50),
+        ("DP__EVENTS__API_DEFAULT_EVENT_WAIT", "2", "hub.default_wait_seconds", 2),
         ("BED__LOG_LEVEL", "trace", "logging.level", "DEBUG"),
         ("BED__LOG_LEVEL", "WARN", "logging.level", "WARNING"),
         ("BED__LOG_PRETTY", "false", "logging.format", "json"),
@@ -220,13 +230,18 @@ def test_what_means_nothing_is_said_in_one_line_each_and_stops_nothing(
     assert "no Redis is needed" in told.err
 
 
+def test_rules_are_not_cleaned_up_where_they_are_also_asked_for() -> None:
+    both = {f"DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF{name}": "true" for name in ("", "_CLEANUP")}
+    assert value("streams.age_off", **both) == "on"
+
+
 def test_secrets_under_the_other_names_are_never_shown(
     headrace: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DP__STREAMS__S3__ENDPOINT", "s3:9000")
     monkeypatch.setenv("DP__STREAMS__S3__ACCESS_KEY", "me")
     monkeypatch.setenv("DP__STREAMS__S3__SECRET_KEY", "topsecret")
-    monkeypatch.setenv("DP__STREAMS__AES_KEY", "topsecret")
+    monkeypatch.setenv("DP__STREAMS__AES_KEY", "topsecret of 24 bytes ok")
     for options in ((), ("--json",)):
         told = headrace.plain("config", "show", *options)
         assert "topsecret" not in told.text + told.err
