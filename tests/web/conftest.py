@@ -10,6 +10,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from structlog.testing import capture_logs
 
+from tests.web.fetching import Hub
 from tests.web.site import Site, opened
 
 
@@ -28,3 +29,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with opened(tmp_path) as made:
         with blockbuster_ctx("pipeline.web"):
             yield made
+
+
+@pytest.fixture
+def hub(site: Site) -> Hub:
+    """Give the hub of the served installation."""
+    return Hub(site.client, site.url)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from tests.events.samples import BINARY, NODE, SOURCE, STATUS
+
+PATIENCE_SECONDS = 60.0
+"""How long events may take to come before the test gives up; never how long is waited for them."""
 BOUNDARY = re.compile(r"multipart/form-data; boundary=([0-9a-f]{60})")
 INFO_FIELDS = {"filtered", "fetched", "ready", "paused", "consumers_not_ready", "filters"}
 
@@ -20,6 +26,50 @@ class Answer:
 
     info: dict[str, Any]
     events: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """What tells the events apart, in order."""
+        return names_of(self.events)
+
+    @property
+    def filters(self) -> dict[str, int]:
+        """What was held back, by count."""
+        return dict(self.info.get("filters", {}))
+
+
+def named(name: object, action: str = "sourced", **changes: Any) -> dict[str, Any]:
+    """Make a valid binary event that is told by its name; `changes` are whole members of it.
+
+    `source` names its source, `depth` is the number of nodes of its path, `size` that of its content.
+    """
+    source, depth, size = (
+        changes.pop(key, usual) for key, usual in (("source", "testing"), ("depth", 1), ("size", 3))
+    )
+    path = [{**NODE, "sha256": f"{number:02x}"} for number in range(depth)]
+    streams = [{"label": "content", "size": size, "sha256": "aa"}]
+    if action == "augmented":
+        streams.append({"label": "text", "size": size, "sha256": "ab"})
+    if action in {"mapped", "enriched"}:
+        streams = []
+    return {
+        **BINARY,
+        "action": action,
+        "source": {**SOURCE, "name": source, "references": {"name": f"{name}"}, "path": path},
+        "entity": {"sha256": "aa", "datastreams": streams},
+        **changes,
+    }
+
+
+def names_of(events: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the names of events made by `named`, in order."""
+    return [event["source"]["references"]["name"] for event in events]
+
+
+def status_of(task: dict[str, Any], status: str, **entity: Any) -> dict[str, Any]:
+    """Make the status a plugin posts about a task, whose event it slims."""
+    slim = {**task, "entity": {"sha256": task["entity"]["sha256"]}}
+    return {**STATUS, "entity": {"input": slim, "status": status, **entity}}
 
 
 def parts_of(body: bytes, boundary: str) -> dict[str, bytes]:
@@ -78,4 +128,50 @@ async def post(
         answer = await response.json()
         assert response.status == 200, answer
         assert not answer["failures"], answer
+        return answer
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub as its clients see it."""
+
+    client: aiohttp.ClientSession
+    url: str
+
+    async def fetch(self, model: str = "binary", kind: str = "passive", **query: Any) -> Answer:
+        """Fetch once; it does not wait for events unless a deadline is given."""
+        return await fetch(self.client, self.url, model, kind, **query)
+
+    async def post(self, model: str, events: Sequence[Any], **query: Any) -> Any:
+        """Publish events and return the answer; all of them must be accepted."""
+        return await post(self.client, self.url, model, events, **query)
+
+    async def publish(self, *names: object, action: str = "sourced", **changes: Any) -> None:
+        """Publish binary events that are told by their names."""
+        await self.post("binary", [named(name, action, **changes) for name in names])
+
+    async def gather(
+        self, wanted: int, model: str = "binary", kind: str = "passive", **query: Any
+    ) -> Answer:
+        """Fetch until so many events came; return them all, and the counts of all answers together."""
+        events: list[dict[str, Any]] = []
+        counts: Counter[str] = Counter()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(events) < wanted:
+                asked = {"count": wanted - len(events), "deadline": 5, **query}
+                answer = await self.fetch(model, kind, **asked)
+                events += answer.events
+                counts.update(answer.filters)
+        return Answer({"fetched": len(events), "filters": dict(counts)}, events)
+
+    async def refused(self, path: str, status: int = 422, **query: Any) -> dict[str, Any]:
+        """Fetch something the hub refuses; return the error, whose form is checked."""
+        asked = {name.replace("_", "-"): str(value) for name, value in query.items()}
+        async with self.client.get(f"{self.url}/api/v2/event/{path}", params=asked) as response:
+            answer: dict[str, Any] = await response.json()
+            assert response.status == status, answer
+            assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert set(answer) <= {"status", "title", "detail", "error_enum"}, "clients forbid further fields"
+        assert answer["status"] == f"{status}"
         return answer
