@@ -33,7 +33,7 @@ HUB_VERDICTS_MAX = 4096
 HUB_WAIT_MAX_SECONDS = 60
 """Longest deadline of one fetch; a longer one is cut to this."""
 CONSUMER_KEY_MAX_BYTES = 8 * KIB
-"""Longest consumer key, which names consumer groups."""
+"""Longest consumer key, in JSON; it names consumer groups, and tasks hold it several times."""
 FILTER_EXPRESSION_MAX_CHARS = 1024
 """Longest filter expression of a fetch."""
 FILTER_EXPRESSION_DEPTH = 8

@@ -6,9 +6,12 @@ import asyncio
 import secrets
 
 import msgspec
+import structlog
 from aiohttp import web
+from msgspec.structs import replace
 
-from pipeline.errors import TooLarge, Unavailable
+from pipeline.errors import EventError, TooLarge, Unavailable
+from pipeline.events import forms
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import Model
 from pipeline.web.context import parts_of, sharing_of
@@ -18,6 +21,7 @@ from pipeline.web.hub_query import wanted_of
 from pipeline.web.hub_sharing import PATH, Answer, gone
 from pipeline.web.routes import Handler, Nothing, Route, asked
 
+_log = structlog.get_logger(__name__)
 _BOUNDARY_BYTES = 30
 
 
@@ -47,10 +51,11 @@ def fetching(*, task: bool) -> Handler:
 async def _send(request: web.Request, model: Model, answer: Answer, *, avro: bool) -> web.StreamResponse:
     """Send an answer; it has been handed to the network when this returns."""
     boundary = secrets.token_hex(_BOUNDARY_BYTES)
-    events = b'{"events":[%b]}' % answer.events
+    info, events = answer.info, b'{"events":[%b]}' % answer.events
     if avro:
-        events = await asyncio.to_thread(_bulk, model, events)
-    parts = (("info", msgspec.json.encode(answer.info)), ("events", events))
+        events, count = await asyncio.to_thread(_bulk, model, events)
+        info = replace(info, fetched=count)
+    parts = (("info", msgspec.json.encode(info)), ("events", events))
     body = b"".join(_part(boundary, name, content) for name, content in parts)
     body += f"--{boundary}--\r\n".encode()
     if gone(request):
@@ -72,12 +77,18 @@ def _part(boundary: str, name: str, content: bytes) -> bytes:
     return head.encode() + content + b"\r\n"
 
 
-def _bulk(model: Model, events: bytes) -> bytes:
+def _bulk(model: Model, events: bytes) -> tuple[bytes, int]:
+    """Return events in Avro, and how many; what can be passed on as text and not be read is left out."""
     from pipeline.events.avro import encode_avro_bulk
 
-    values = msgspec.json.decode(events, type=dict[str, list[msgspec.Raw]])["events"]
-    decoded = [decode_stored(model, bytes(value)) for value in values]
-    return encode_avro_bulk(model, [event for event in decoded if event is not None])
+    decoded = []
+    for value in msgspec.json.decode(events, type=dict[str, list[msgspec.Raw]])["events"]:
+        try:
+            event = decode_stored(model, bytes(value))
+            decoded += [] if event is None else [forms.normal(event)]
+        except EventError as error:
+            _log.debug("an event cannot be handed out in Avro", reason=str(error))
+    return encode_avro_bulk(model, decoded), len(decoded)
 
 
 async def pass_on(request: web.Request) -> web.StreamResponse:

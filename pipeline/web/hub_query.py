@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import web
 from multidict import MultiMapping
 
@@ -88,6 +89,8 @@ def wanted_of(
         filter=_expression(query.text("filter")),
     )
     if len(wanted.consumer.key.encode()) > limits.CONSUMER_KEY_MAX_BYTES:
+    # As JSON: that is how it goes into the records of tasks, several times beside the event.
+    if len(msgspec.json.encode(wanted.consumer.key)) > limits.CONSUMER_KEY_MAX_BYTES:
         why = f"with version, r-source and r-action it is longer than {limits.CONSUMER_KEY_MAX_BYTES} bytes"
         raise bad("name", why)
     return wanted

@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.events.avro import decode_avro_bulk, encode_avro_bulk
 from pipeline.events.codec import decode_stored
 from pipeline.events.topics import TASK, system_topic
 from tests.events.samples import BINARY, BY_MODEL, DOWNLOAD, NODE, SOURCE, STATUS, changed
-from tests.web.fetching import BOUNDARY, Hub, named, parts_of
+from tests.web.fetching import Hub, fetch_avro, named
 from tests.web.site import PREFIX, Site, opened
 
 LIVE: dict[str, Any] = {"r_live": "true"}
@@ -108,7 +107,7 @@ async def test_an_avro_answer_holds_the_same_events_as_one_in_json(
         samples = [named("a", depth=3), {**named("b"), "source": {**SOURCE, "path": path}}]
     await hub.post(model, samples)
     json_answer = await hub.fetch(model, kind, **HISTORIC, count=9, name="json")
-    events = await avro(site, model, kind, name="avro", version="1.2", count="9")
+    events = await fetch_avro(site.client, site.url, model, kind, **HISTORIC, name="avro", count=9)
     decoded = [json.loads(msgspec.json.encode(event)) for event in events]
     for event in (*decoded, *json_answer.events):
         dequeued = event.pop("dequeued", None)
@@ -116,27 +115,8 @@ async def test_an_avro_answer_holds_the_same_events_as_one_in_json(
     assert decoded == json_answer.events
 
 
-async def avro(site: Site, model: str, kind: str, **query: str) -> Any:
-    """Fetch in Avro and check that the part holds just what encoding the events gives."""
-    path = f"{site.url}/api/v2/event/{model}/{kind}"
-    asked = {**query, "avro-format": "true", "r-historic": "true", "deadline": "0"}
-    async with site.client.get(path, params=asked) as response:
-        boundary = BOUNDARY.fullmatch(response.headers["Content-Type"])
-        assert boundary
-        parts = parts_of(await response.read(), boundary[1])
-    events = decode_avro_bulk(model, parts["events"])
-    assert encode_avro_bulk(model, events) == parts["events"]
-    assert json.loads(parts["info"])["fetched"] == len(events)
-    return events
-
-
 async def test_no_event_is_an_empty_avro_bulk(site: Site) -> None:
-    path = f"{site.url}/api/v2/event/binary/passive"
-    asked = {"avro-format": "true", "r-historic": "true", "deadline": "0"}
-    async with site.client.get(path, params=asked) as response:
-        boundary = BOUNDARY.fullmatch(response.headers["Content-Type"])
-        assert boundary
-        assert parts_of(await response.read(), boundary[1])["events"] == encode_avro_bulk("binary", [])
+    assert await fetch_avro(site.client, site.url, **HISTORIC) == []
 
 
 async def test_a_stored_event_of_an_older_version_leaves_as_one_of_todays(site: Site, hub: Hub) -> None:
