@@ -101,9 +101,9 @@ class CachedStore:
         kept = self._look_up(key) if keys.is_stream(key) else None
         return kept.stat if kept else await self._inner.stat(key)
 
-    def file(self, key: str) -> AbstractAsyncContextManager[Path]:
+    def file(self, key: str, *, content: bytes | None = None) -> AbstractAsyncContextManager[Path]:
         """Give the object as a local file; see the port."""
-        return self._inner.file(key)
+        return self._inner.file(key, content=content)
 
     def list(self, prefix: str = "") -> AsyncIterator[Stat]:
         """Yield every object whose key starts with the prefix; see the port."""
@@ -202,6 +202,10 @@ class _CachedDraft:
         """Make the bytes the object of a key; see the port."""
         with self._changing(key):
             return await self._draft.commit(key, only_if_absent=only_if_absent, metadata=metadata)
+
+    async def local(self) -> Path:
+        """Give what was committed as a local file; see the port."""
+        return await self._draft.local()
 
 
 def _memory_bytes(kept: _Kept) -> int:

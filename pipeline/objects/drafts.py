@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 from pipeline.objects import keys
 from pipeline.objects import metadata as labels
@@ -35,6 +36,13 @@ class FileDraft:
             await asyncio.shield(self._writing)
             self._writing = None
 
+    async def local(self) -> Path:
+        """Give the file with the bytes, an empty one when there are none."""
+        await self.settled()
+        if not self.file.made:
+            await self._threads.run(self.file.write, b"")
+        return self.file.path
+
     async def discard(self) -> None:
         """Remove what was not committed; safe to repeat and after a commit."""
         if self._writing is not None:
@@ -51,6 +59,11 @@ class FolderDraft(FileDraft):
     def __init__(self, tree: Tree, threads: Threads) -> None:
         super().__init__(tree.scratch, threads)
         self._tree = tree
+        self._key = ""
+
+    async def local(self) -> Path:
+        """Give the place of the stored file itself."""
+        return self._tree.path(self._key)
 
     async def commit(
         self, key: str, *, only_if_absent: bool = False, metadata: Mapping[str, str] | None = None
@@ -59,6 +72,7 @@ class FolderDraft(FileDraft):
         keys.check(key)
         checked = labels.check(metadata)
         await self.settled()
+        self._key = key
         return await self._threads.run(finish, self.file, self._tree, key, only_if_absent, checked)
 
 

@@ -201,14 +201,18 @@ class EncodedStore:
         raise Unavailable(f"read {key}", "it is being replaced again and again", "try again")
 
     @asynccontextmanager
-    async def file(self, key: str) -> AsyncIterator[Path]:
+    async def file(self, key: str, *, content: bytes | None = None) -> AsyncIterator[Path]:
         """Give the object as a local file: the store's own when it is not encoded, else a decoded copy."""
-        content = await self._decoding(key)
+        source: Download | tuple[bytes] | None
         if content is None:
-            async with self._inner.file(key) as path:
+            source = await self._decoding(key)
+        else:  # it was stored just now, so in the preferred form
+            source = None if self._written(key)[0] == PLAIN else (content,)
+        if source is None:
+            async with self._inner.file(key, content=content) as path:
                 yield path
         else:
-            async with spooled(content, self._scratch, self._threads) as path:
+            async with spooled(source, self._scratch, self._threads) as path:
                 yield path
 
     async def _decoding(self, key: str) -> Download | None:

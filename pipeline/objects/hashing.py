@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from pipeline import limits
 from pipeline.objects import sources
-from pipeline.objects.port import ObjectStore, Stat
+from pipeline.objects.port import Draft, ObjectStore, Stat
 from pipeline.objects.threads import in_thread, settle
 
 
@@ -114,6 +118,15 @@ def hash_bytes(data: bytes) -> Digest:
     return hasher.digest()
 
 
+class Stored(NamedTuple):
+    """Bytes that were just stored: durable, and still at hand."""
+
+    digest: Digest
+    stat: Stat
+    file: Callable[[], AbstractAsyncContextManager[Path]]
+    """Gives them as a local file that must not be changed, without reading them back from the store."""
+
+
 async def store_stream(
     store: ObjectStore,
     source: sources.Source,
@@ -121,10 +134,24 @@ async def store_stream(
     *,
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[Digest, Stat]:
+    """Store bytes as `stored_stream` does, and let go of them."""
+    async with stored_stream(store, source, key_of, metadata=metadata) as stored:
+        return stored.digest, stored.stat
+
+
+@asynccontextmanager
+async def stored_stream(
+    store: ObjectStore,
+    source: sources.Source,
+    key_of: Callable[[Digest], str],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> AsyncIterator[Stored]:
     """Store bytes, a file or a stream under a key that depends on the bytes, read once and written once.
 
     `key_of` gets the digest when all bytes are there and returns the key; it may raise to refuse them.
-    Whatever is raised, by the source, `key_of` or the store, nothing remains.
+    Whatever is raised on the way, by the source, `key_of` or the store, nothing remains. What is given is
+    at hand until the block is left.
 
     Raises:
         TooLarge: There are more than `limits.OBJECT_MAX_BYTES`.
@@ -133,13 +160,21 @@ async def store_stream(
     data = await sources.gather(source, limits.OBJECT_BATCH_BYTES)
     if isinstance(data, bytes):
         digest = await _hash_small(data)
-        return digest, await store.put(key_of(digest), data, metadata=metadata)
+        stat = await store.put(key_of(digest), data, metadata=metadata)
+        yield Stored(digest, stat, partial(store.file, stat.key, content=data))
+        return
     stream = HashingStream(data)
     async with store.draft() as draft:
         async for block in stream:
             await draft.write(block)
         digest = await stream.digest()
-        return digest, await draft.commit(key_of(digest), metadata=metadata)
+        stat = await draft.commit(key_of(digest), metadata=metadata)
+        yield Stored(digest, stat, partial(_file_of, draft))
+
+
+@asynccontextmanager
+async def _file_of(draft: Draft) -> AsyncIterator[Path]:
+    yield await draft.local()
 
 
 async def _hash_small(data: bytes) -> Digest:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -70,7 +70,12 @@ class MemoryStore:
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[MemoryDraft]:
         """Start an object whose key is not known yet."""
-        yield MemoryDraft(self)
+        async with AsyncExitStack() as files:
+            yield MemoryDraft(self, files)
+
+    def copied(self, pieces: Iterable[bytes]) -> AbstractAsyncContextManager[Path]:
+        """Give bytes as a local file."""
+        return spooled(pieces, self._scratch, self._threads)
 
     async def get(self, key: str, *, first: int = 0, last: int | None = None) -> MemoryDownload:
         """Open an object or a range of it."""
@@ -83,10 +88,10 @@ class MemoryStore:
         return MemoryDownload(stat, cut, data)
 
     @asynccontextmanager
-    async def file(self, key: str) -> AsyncIterator[Path]:
+    async def file(self, key: str, *, content: bytes | None = None) -> AsyncIterator[Path]:
         """Give a local copy."""
-        download = await self.get(key)
-        async with spooled(download, self._scratch, self._threads) as path:
+        source = await self.get(key) if content is None else (content,)
+        async with spooled(source, self._scratch, self._threads) as path:
             yield path
 
     async def stat(self, key: str) -> Stat | None:
@@ -122,8 +127,9 @@ class MemoryStore:
 class MemoryDraft:
     """Bytes that wait for their key."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, files: AsyncExitStack) -> None:
         self._store = store
+        self._files = files
         self._pieces: list[bytes] = []
 
     async def write(self, data: bytes) -> None:
@@ -136,6 +142,10 @@ class MemoryDraft:
         """Make the bytes the object of a key."""
         data = b"".join(self._pieces)
         return await self._store.put(key, data, only_if_absent=only_if_absent, metadata=metadata)
+
+    async def local(self) -> Path:
+        """Give the bytes as a local file, which goes with the draft."""
+        return await self._files.enter_async_context(self._store.copied(self._pieces))
 
 
 class MemoryDownload:

@@ -48,6 +48,12 @@ class Draft(Protocol):
     ) -> Stat:
         """Make the bytes the object of a key, with the promises of `ObjectStore.put`; once."""
 
+    async def local(self) -> Path:
+        """Give what was committed as a local file that must not be changed; it may go with the draft.
+
+        No store reads it back for that: it lies here already.
+        """
+
 
 class ObjectStore(Protocol):
     """The operations every store offers.
@@ -87,8 +93,10 @@ class ObjectStore(Protocol):
         Raises `NotFound` when there is none, `BadInput` when `first` lies behind the end.
         """
 
-    def file(self, key: str) -> AbstractAsyncContextManager[Path]:
+    def file(self, key: str, *, content: bytes | None = None) -> AbstractAsyncContextManager[Path]:
         """Give the object as a local file that must not be changed.
+
+        Whoever has just stored it may hand over its `content`, so that it is not read back.
 
         A folder store gives the place of its own file without looking there, so that nobody looks twice;
         others spool a copy that is removed on leaving. Where there is no object, either this raises

@@ -217,10 +217,10 @@ class S3Store:
         return MemoryDownload(found, cut, b"")
 
     @asynccontextmanager
-    async def file(self, key: str) -> AsyncIterator[Path]:
+    async def file(self, key: str, *, content: bytes | None = None) -> AsyncIterator[Path]:
         """Give a local copy, removed on leaving."""
-        download = await self.get(key)
-        async with spooled(download, self._scratch, self._threads) as path:
+        source = await self.get(key) if content is None else (content,)
+        async with spooled(source, self._scratch, self._threads) as path:
             yield path
 
     async def stat(self, key: str) -> Stat | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,14 +13,18 @@ from pipeline.objects.threads import Threads
 
 
 @asynccontextmanager
-async def spooled(download: Download, scratch: Scratch, threads: Threads) -> AsyncIterator[Path]:
-    """Write a download to a scratch file, give its path, remove it on leaving."""
+async def spooled(
+    content: Download | Iterable[bytes], scratch: Scratch, threads: Threads
+) -> AsyncIterator[Path]:
+    """Write a download, or pieces at hand, to a scratch file; give its path, remove it on leaving."""
     copy = FileDraft(scratch, threads)
     try:
-        await copy.write(b"")  # an empty object is a file too
-        async for chunk in download:
-            await copy.write(chunk)
-        await copy.settled()
-        yield copy.file.path
+        if isinstance(content, Iterable):
+            for piece in content:
+                await copy.write(piece)
+        else:
+            async for chunk in content:
+                await copy.write(chunk)
+        yield await copy.local()
     finally:
         await copy.discard()

@@ -16,7 +16,7 @@ from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.identify.datastream import datastream
-from pipeline.objects.hashing import Digest, store_stream
+from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.objects.keys import stream_key
 from pipeline.objects.operations import operation
 from pipeline.objects.port import Download, Stat
@@ -91,18 +91,23 @@ async def upload(request: web.Request) -> web.Response:
     max_bytes = parts.settings.web.upload_max_bytes
     bodies.check_head(request, max_bytes)
     with ExitStack() as storing:  # entered when all bytes are here: waiting for them is not storing
-        digest, stat = await store_stream(parts.objects, bodies.raw(request, max_bytes), checked_key)
-    metrics.HUB_UPLOADED.inc(digest.size_bytes)
-    # The bytes are durable under their hash; what follows only looks at them.
-    if skip:
-        return answer(Uploaded(Datastream(label=CONTENT, size=digest.size_bytes, sha256=digest.sha256)))
-    return answer(Uploaded(await _identified(request, stat.key, digest)))
+        body = bodies.raw(request, max_bytes)
+        async with stored_stream(parts.objects, body, checked_key) as stored:
+            storing.close()
+            metrics.HUB_UPLOADED.inc(stored.digest.size_bytes)
+            # The bytes are durable under their hash; what follows only looks at them.
+            return answer(Uploaded(_bare(stored.digest) if skip else await _identified(request, stored)))
 
 
-async def _identified(request: web.Request, key: str, digest: Digest) -> Datastream:
+def _bare(digest: Digest) -> Datastream:
+    return Datastream(label=CONTENT, size=digest.size_bytes, sha256=digest.sha256)
+
+
+async def _identified(request: web.Request, stored: Stored) -> Datastream:
     pool = await parser_of(request)
-    async with parts_of(request).objects.file(key) as path:
+    async with stored.file() as path:
         found = datastream(await pool.identify(path))
+    digest = stored.digest
     hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
     # A file that cost its parser the process may have no hashes of its own.
     return replace(found, size=digest.size_bytes, **hashes)

@@ -503,8 +503,9 @@ async def test_a_copy_too_large_for_one_request_is_whole(
 async def test_an_object_as_a_file_has_its_bytes_and_leaves_no_copy(bench: Bench, size_bytes: int) -> None:
     data = bytes_of(size_bytes)
     await bench.store.put(KEY, data)
-    async with bench.store.file(KEY) as path:
-        assert await asyncio.to_thread(path.read_bytes) == data
+    for content in (None, data):
+        async with bench.store.file(KEY, content=content) as path:
+            assert await asyncio.to_thread(path.read_bytes) == data
     assert await bench.unfinished() == []
     assert await bench.read(KEY) == data
 
@@ -517,6 +518,7 @@ async def test_a_draft_is_nothing_until_it_is_committed(bench: Bench, size_bytes
             await draft.write(piece)
         assert await bench.keys() == set()
         stat = await draft.commit(KEY, metadata={"name": "draft"})
+        assert await asyncio.to_thread((await draft.local()).read_bytes) == data
     assert (stat.key, stat.size_bytes, stat.metadata) == (KEY, size_bytes, {"name": "draft"})
     assert await bench.read(KEY) == data
     assert await bench.unfinished() == []

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from pipeline import limits
+from pipeline.app import make_parts, open_parts
+from pipeline.objects.layers import layered
+from pipeline.objects.location import spool_folder
+from pipeline.objects.memory import MemoryDownload, MemoryStore
+from pipeline.settings import load
+from pipeline.web.server import serve
 from tests.stores import AES_KEY, bytes_of
 from tests.web.site import Site, opened
 
@@ -76,6 +86,36 @@ async def test_no_byte_of_an_encoded_stream_lies_readable_on_disk(tmp_path: Path
         assert len(files) == 1
         assert DATA[1000:1016] not in files[0].read_bytes()
         assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+
+
+class Unread(MemoryStore):
+    """A store nobody may read from."""
+
+    async def get(self, key: str, *, first: int = 0, last: int | None = None) -> MemoryDownload:
+        raise AssertionError(f"{key} was read back from {first} to {last}")
+
+
+@pytest.mark.parametrize("layers", ["off", "all"])
+@pytest.mark.parametrize("size_bytes", [1, 3 * limits.MIB])
+async def test_an_upload_is_never_read_back_to_be_identified(
+    tmp_path: Path, layers: str, size_bytes: int
+) -> None:
+    values = {"data": str(tmp_path), "streams": LAYERS.get(layers, {})}
+    settings = load(values, environment={"XDG_CONFIG_HOME": str(tmp_path)}).settings
+    made = make_parts(settings)
+    spool = spool_folder(tmp_path)
+    store = layered(Unread(spool), settings.streams, spool=spool, clock=made.clock)
+    data = bytes_of(size_bytes)
+    async with (
+        open_parts(replace(made, objects=store)) as parts,
+        serve(parts, "127.0.0.1:0") as url,
+        aiohttp.ClientSession() as client,
+        client.post(url + PLACE, data=io.BytesIO(data)) as response,
+    ):
+        answer = (await response.json())["data"]
+        assert answer["sha512"] == hashlib.sha512(data).hexdigest()
+        assert answer["mime"] == "application/octet-stream"
+        assert not [path for path in spool.rglob("*") if path.is_file()]
 
 
 async def test_operations_on_streams_are_measured_under_the_names_people_watch(tmp_path: Path) -> None:
