@@ -88,7 +88,6 @@ def wanted_of(
         max_security=query.text("max-security"),
         filter=_expression(query.text("filter")),
     )
-    if len(wanted.consumer.key.encode()) > limits.CONSUMER_KEY_MAX_BYTES:
     # As JSON: that is how it goes into the records of tasks, several times beside the event.
     if len(msgspec.json.encode(wanted.consumer.key)) > limits.CONSUMER_KEY_MAX_BYTES:
         why = f"with version, r-source and r-action it is longer than {limits.CONSUMER_KEY_MAX_BYTES} bytes"

@@ -112,7 +112,6 @@ def test_every_name_stands_in_the_table_with_what_became_of_it(name: str) -> Non
         ("DP__STREAMS__CACHE__TTL_SECONDS", "60", "streams.cache_seconds", 60.0),
         ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF", "true", "streams.age_off", "on"),
         ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF_CLEANUP", "true", "streams.age_off", "cleanup"),
-        ("DP__STREAMS__S3__ENABLE_AUTOMATIC_AGEOFF_CLEANUP", "false", "streams.age_off", "off"),
         ("DP__EVENTS__API_EVENT_FETCH_LIMIT", "50", "hub.fetch_limit", 50),
         ("DP__EVENTS__API_DEFAULT_EVENT_WAIT", "2", "hub.default_wait_seconds", 2),
         ("BED__LOG_LEVEL", "trace", "logging.level", "DEBUG"),
