@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from pipeline import __version__, limits
 from pipeline.app import Parts
@@ -21,6 +23,16 @@ from pipeline.web.application import make_application
 from pipeline.web.context import SHARING
 
 log = structlog.get_logger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Say whether a line of aiohttp is about us: what is no HTTP is answered with 400, and no news."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_http_log = logging.getLogger(f"{__name__}.http")
+_http_log.addFilter(_is_ours)
 
 
 @asynccontextmanager
@@ -75,6 +87,7 @@ async def _running(parts: Parts, pool: ParserPool | None = None) -> AsyncIterato
     runner = web.AppRunner(
         make_application(parts, pool),
         access_log=None,
+        logger=_http_log,
         keepalive_timeout=limits.WEB_HEADER_IDLE_SECONDS,
         max_line_size=limits.WEB_LINE_MAX_BYTES,
         max_field_size=limits.WEB_LINE_MAX_BYTES,

@@ -140,8 +140,11 @@ async def test_a_request_that_takes_too_long_is_ended(site: Site, monkeypatch: p
         ),
     ],
 )
-async def test_a_head_that_is_too_large_or_broken_is_refused(site: Site, sent: bytes) -> None:
+async def test_a_head_that_is_too_large_or_broken_is_refused_and_no_news(
+    site: Site, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     answered = await site.raw(sent)
+    assert not caplog.records
     assert b" 400 " in answered.splitlines()[0]
     assert b"Traceback" not in answered
     await site.json("/healthz")
