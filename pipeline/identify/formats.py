@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +48,9 @@ class Formats:
         self._mimes: Mapping[str, str] = tables["mime"]
         self._indicators = [_Indicator(table) for table in tables["indicators"]]
         self._text_rules = TextRules(text_rules)
-        text = Refiner("text", _VAGUE, self._refine_text, always=True)
+        # Not a method of this object: the compiled rules must end in the thread that made them, which the
+        # garbage collector would not see to.
+        text = Refiner("text", _VAGUE, partial(_refine_text, self._text_rules), always=True)
         self._refiners = (*REFINERS, text)
         self._check_names()
 
@@ -93,15 +96,16 @@ class Formats:
                 name = _guarded(refiner, subject, seen, name)
         return name
 
-    def _refine_text(self, subject: Subject, seen: Seen, name: str) -> str:
-        block = subject.read(0, limits.FORMAT_BLOCK_BYTES)
-        return self._text_rules.best(block, mime=seen.mime, magic=seen.descriptions, current=name)
-
     def _check_names(self) -> None:
         used = {*self._rules.names, *self._mimes.values(), *self._text_rules.names}
         used.update(one.format for one in self._indicators)
         if strange := used - set(self.extensions):
             raise SettingError("read the file formats", f"not in the list of extensions: {sorted(strange)}")
+
+
+def _refine_text(rules: TextRules, subject: Subject, seen: Seen, name: str) -> str:
+    block = subject.read(0, limits.FORMAT_BLOCK_BYTES)
+    return rules.best(block, mime=seen.mime, magic=seen.descriptions, current=name)
 
 
 def shipped_formats() -> Formats:
