@@ -37,5 +37,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "Headrace needs Python 3.11; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m compileall -q pipeline agents tables
+	$(BIN)/python -m compileall -q headrace pipeline agents tables
 	@touch $@

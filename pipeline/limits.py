@@ -331,6 +331,40 @@ REPROCESS_PAUSE_SECONDS = 60.0
 REPROCESS_SKIPS_LOGGED = 100
 """Records of one topic whose skipping is logged each; more are only counted."""
 
+# --- plugin kit (dispatcher contract, section 26) ---
+PLUGIN_FETCH_SECONDS = 10
+"""How long the hub may hold a fetch, and the least time between two that found nothing."""
+PLUGIN_FETCH_TIMEOUT_SECONDS = 15.0
+"""Longest wait for the answer to a fetch."""
+PLUGIN_CALL_SECONDS = 60.0
+"""Longest wait for any other answer of the hub, not counting the bytes."""
+PLUGIN_BYTES_PER_SECOND = 1 * MIB
+"""A stream gets more time: its size over this."""
+PLUGIN_RANGE_BYTES = 1 * MIB
+"""Bytes of a stream asked for at a time."""
+PLUGIN_REPORT_ATTEMPTS = 12
+"""Tries of a final status: about two minutes, which outlasts a restart of the hub."""
+PLUGIN_HEARTBEAT_SECONDS = 30.0
+"""Time between two signs that a task is worked on."""
+PLUGIN_JOB_SECONDS = 600.0
+"""Longest time a function may work on one file, unless its plugin says otherwise."""
+PLUGIN_CANCEL_SECONDS = 5.0
+"""Longest wait for an async function that was cancelled to end."""
+PLUGIN_STUCK_MAX = 8
+"""A plugin is stopped when so many of its functions run on after their time."""
+PLUGIN_STOP_SECONDS = 30.0
+"""How long plugins inside a service may take to finish the task at hand when it stops."""
+PLUGIN_CONTENT_MAX_BYTES = 200 * MIB
+"""Largest file a plugin is handed, unless it says otherwise."""
+PLUGIN_DEPTH_MAX = 10
+"""A file whose path has so many hops is opted out of."""
+PLUGIN_CHILDREN_MAX = 1000
+"""Most children and derived streams of one job."""
+PLUGIN_TITLE_CHARACTERS = 500
+"""Longest title of an error in a status."""
+PLUGIN_MESSAGE_CHARACTERS = 16 * KIB
+"""Longest message in a status; of a longer one the end is kept."""
+
 # --- web ---
 WEB_LINE_MAX_BYTES = 32 * KIB
 """Longest request line, which holds the query, and longest header."""
