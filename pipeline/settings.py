@@ -267,6 +267,7 @@ class Settings(BaseSettings):
     database: Annotated[str, Field(pattern=r"^(sqlite:|postgresql://)")]
     index: Annotated[str, Field(pattern=r"^(sqlite:|opensearch\+https?://)")]
     api: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+    plugins: tuple[str, ...]
     kafka: KafkaSettings
     events: EventsSettings
     web: WebSettings

@@ -14,6 +14,7 @@ from pipeline.cli import (
     get,
     parked,
     reprocess,
+    plugin,
     scan,
     search,
     serve,
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (scan, serve, submit, get, search, where, tasks, parked, topics, reprocess, filetype, config):
+for group in (scan, serve, submit, get, search, where, tasks, parked, topics, plugin, filetype, config):
     group.register(app)
 
 

@@ -8,9 +8,9 @@ order, with exit code 0, on SIGINT and SIGTERM.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from pipeline.cli import output
 from pipeline.cli.loop import run_loop
 from pipeline.cli.state import settings_of
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.plugin import Plugin
 
 Listen = Annotated[
     str | None, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen instead of web.listen.")
@@ -31,13 +34,24 @@ def register(app: typer.Typer) -> None:
     app.command("api")(api)
 
 
-def up(context: typer.Context, *, data: output.DataFolder = None, listen: Listen = None) -> None:
-    """Run everything in one process until stopped: agents, tables, HTTP surface.
+def up(
+    context: typer.Context,
+    *,
+    data: output.DataFolder = None,
+    listen: Listen = None,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option("--plugin", metavar="MODULE:NAME", help="Run this plugin too; repeatable."),
+    ] = None,
+) -> None:
+    """Run everything in one process until stopped: agents, tables, HTTP surface, and the plugins asked for.
 
     Example: headrace up --data ./data --listen 127.0.0.1:8111
     """
-    settings = settings_of(context, data=str(data) if data else None, web__listen=listen)
-    _until_stopped(_serve(settings, agents=True, web=True))
+    settings = settings_of(
+        context, data=str(data) if data else None, web__listen=listen, plugins=plugins or None
+    )
+    _until_stopped(_serve(settings, agents=True, web=True, plugins=settings.plugins))
 
 
 def worker(
@@ -72,13 +86,14 @@ def _until_stopped(process: Coroutine[Any, Any, None]) -> None:
         run_loop(process)
 
 
-async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
+async def _serve(settings: Settings, *, agents: bool, web: bool, plugins: Sequence[str] = ()) -> None:
     from agents.run import running
     from pipeline.age_off import aging
     from pipeline.app import make_parts, open_parts
     from pipeline.identify.pool import parser_pool
     from pipeline.web.server import serve
 
+    found = _find(plugins)  # one that is not there is told before anything starts
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(make_parts(settings), wait=True))
         # In one process the agents and the web surface share the parser processes.
@@ -92,4 +107,16 @@ async def _serve(settings: Settings, *, agents: bool, web: bool) -> None:
             await stack.enter_async_context(aging(parts))
             url = await stack.enter_async_context(serve(parts, settings.web.listen, pool))
             output.note(f"headrace: {url}/")
+            if found:
+                from headrace import beside
+
+                await stack.enter_async_context(beside.running(found, url, parts.clock))
         await asyncio.get_running_loop().create_future()
+
+
+def _find(names: Sequence[str]) -> list[Plugin]:
+    if not names:
+        return []
+    from headrace.find import find_all
+
+    return find_all(names)
