@@ -30,5 +30,5 @@ def everything(job: Job) -> None:
     job.info({"longest": max(map(len, lines))})
     job.stream("text", job.content().upper())
     for number, line in enumerate(lines):
-        child = job.child(line, relationship={"line": str(number)}, filename=f"{number}.txt")
+        child = job.child(line, relationship={"line": str(number)}, filename=f"{number}.txt", language="en")
         child.feature("lines", 1)

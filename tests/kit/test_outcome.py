@@ -65,6 +65,9 @@ def test_everything_a_job_says_becomes_valid_events_with_right_paths() -> None:
         assert event.author.name == "tested"
         assert event.track_links, "the events are complete"
     enriched, augmented, _, child, _ = outcome.events
+    task = outcome.statuses[-1].entity.input
+    assert task.dequeued.startswith(f"{task.kafka_key}.tested.1.0.")
+    assert not task.entity.datastreams, "a status carries the task without its streams"
     assert enriched.entity.file_format == "text/plain"
     assert not enriched.entity.datastreams
     assert [one.label for one in augmented.entity.datastreams] == ["content", "text"]
@@ -73,6 +76,7 @@ def test_everything_a_job_says_becomes_valid_events_with_right_paths() -> None:
     node = child.source.path[-1]
     assert (node.relationship, node.filename, node.size) == ({"line": "1"}, "1.txt", len(b"three"))
     assert child.entity.sha256 == sha256(b"three") == child.entity.datastreams[0].sha256
+    assert child.entity.datastreams[0].language == node.language == "en"
     assert (child.entity.size, child.entity.mime) == (5, "text/plain")
     assert [(one.name, one.value) for one in child.entity.features] == [("lines", "1")]
 
@@ -186,6 +190,18 @@ def test_a_large_file_is_on_disk_and_gone_afterwards(tmp_path: Path) -> None:
     assert outcome.children == (b"cut out",)
     assert not any(path.exists() for path in seen)
     assert large.exists()
+
+
+@pytest.mark.parametrize("own_results", [False, True])
+async def test_a_plugin_is_handed_what_it_found_itself_only_when_it_asks_for_it(own_results: bool) -> None:
+    plugin = plugin_of(everything, own_results=own_results)
+    hub = MemoryHub(SystemClock())
+    await hub.submit(TEXT)
+    await Runner(plugin, hub).run(asyncio.Event(), once=True)
+    hub.put(hub.events[-1])
+    await Runner(plugin, hub).run(asyncio.Event(), once=True)
+    assert len(hub.final) == 1 + own_results
+    assert hub.refused == ([] if own_results else ["reject_self"])
 
 
 async def _final(plugin: Plugin, hub: MemoryHub) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import stamina
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from headrace import Plugin, beside
+from headrace import Job, Plugin, beside
 from headrace.hub import Fetched, StreamName
 from headrace.memory import MemoryHub
 from headrace.remote import RemoteHub, connect
@@ -348,3 +348,23 @@ async def test_plugins_inside_a_service_run_until_it_stops_and_one_that_fails_st
             standin.hand_out(event)
             await until(ended)
     assert warnings(logged) == ["plugin starts again"] * 2
+
+
+async def test_a_service_that_stops_lets_its_plugins_finish_the_job_at_hand(
+    site: Site, standin: StandIn, tmp_path: Path
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(job: Job) -> None:
+        begun.set()
+        await go_on.wait()
+        count(job)
+
+    async with connect(standin.url, "tested") as hub:
+        standin.hand_out(await sourced(hub, tmp_path))
+    async with beside.running([plugin_of(slow)], standin.url, SystemClock()):
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+    [status] = await events(site, "system.status", "status")
+    assert status.entity.status == "completed"  # type: ignore[union-attr]
+    assert len(standin.asked) == 1

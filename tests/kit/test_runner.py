@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from headrace import Job
@@ -34,8 +35,13 @@ class Recording(MemoryHub):
         super().__init__(clock)
         self.clock = clock
         self.fetches = 0
+        self.mixes_up = False
+        """Whether it says of uploads that they are something else."""
         self.failures: dict[str, list[Exception]] = {}
         """What the next calls of a name fail with."""
+        self.beating, self.beats = asyncio.Event(), asyncio.Event()
+        """A heartbeat is on its way; heartbeats arrive."""
+        self.beats.set()
         self.hold = True
         """Whether a fetch that finds nothing waits for its deadline."""
 
@@ -57,10 +63,15 @@ class Recording(MemoryHub):
 
     async def upload(self, stream: StreamName, path: Path) -> Datastream:
         self._fail("upload")
-        return await super().upload(stream, path)
+        stored = await super().upload(stream, path)
+        return replace(stored, sha256="0" * 64) if self.mixes_up else stored
 
     async def publish(self, event: PluginEvent | StatusEvent, *, attempts: int = 1) -> None:
-        self._fail("register" if isinstance(event, PluginEvent) else event.entity.status)
+        name = "register" if isinstance(event, PluginEvent) else event.entity.status
+        self._fail(name)
+        if name == "heartbeat":
+            self.beating.set()
+            await self.beats.wait()
         await super().publish(event, attempts=attempts)
 
     @property
@@ -117,6 +128,36 @@ async def test_a_long_job_says_every_half_minute_that_it_lives_and_nothing_after
 def running_is_asleep(hub: Recording) -> bool:
     """Tell whether somebody waits on the clock."""
     return bool(hub.clock._sleepers)  # noqa: SLF001 - the state that is waited for
+
+
+async def test_a_heartbeat_that_is_on_its_way_arrives_before_the_final_status(hub: Recording) -> None:
+    go_on = asyncio.Event()
+
+    async def long(_: Job) -> None:
+        await go_on.wait()
+
+    await hub.submit(b"x\n")
+    running = Running(plugin_of(long), hub)
+    await until(lambda: running_is_asleep(hub))
+    hub.beats.clear()
+    hub.clock.advance(limits.PLUGIN_HEARTBEAT_SECONDS)
+    await hub.beating.wait()
+    go_on.set()
+    running.stop.set()
+    await asyncio.sleep(0.05)  # the wrong order would come about meanwhile
+    assert hub.words == []
+    hub.beats.set()
+    await running.ended()
+    assert hub.words == ["heartbeat", "completed-empty"]
+
+
+async def test_an_upload_the_hub_knows_under_another_hash_is_named_by_no_event(hub: Recording) -> None:
+    hub.mixes_up = True
+    await hub.submit(b"one\ntwo\n")
+    running = Running(plugin_of(everything), hub)
+    await until(lambda: hub.words == ["error-output"])
+    await running.ended()
+    assert hub.events == []
 
 
 @pytest.mark.parametrize("lost", [1, 100])
