@@ -13,8 +13,8 @@ from pipeline.cli import (
     filetype,
     get,
     parked,
-    reprocess,
     plugin,
+    reprocess,
     scan,
     search,
     serve,
@@ -33,8 +33,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for group in (scan, serve, submit, get, search, where, tasks, parked, topics, reprocess, filetype, config):
-for group in (scan, serve, submit, get, search, where, tasks, parked, topics, plugin, filetype, config):
+GROUPS = (
+    scan,
+    serve,
+    submit,
+    get,
+    search,
+    where,
+    tasks,
+    parked,
+    topics,
+    reprocess,
+    plugin,
+    filetype,
+    config,
+)
+for group in GROUPS:
     group.register(app)
 
 
