@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -33,6 +34,8 @@ from tests.events.samples import BINARY, BY_MODEL, DELETE, body, changed
 from tests.processes import Process, environment, until
 
 SOURCED = "testing.binary.sourced"
+HOUR_AGO_MS = int((time.time() - 3600) * 1000)
+"""When records were written: copies keep the time, and what is older than its topic keeps is removed."""
 EXPEDITED = changed(BINARY, "flags", {"expedite": True})
 
 
@@ -67,7 +70,9 @@ class Field:
             await log.create_topics([TopicSpec(name, 2) for name in names.values()])
             await log.append(
                 [
-                    NewRecord(names[rest], b"old%d" % n, value, (("a", b"1"),), timestamp_ms=10**12 + n)
+                    NewRecord(
+                        names[rest], b"old%d" % n, value, (("a", b"1"),), timestamp_ms=HOUR_AGO_MS + n
+                    )
                     for rest, each in values.items()
                     for n, value in enumerate(each)
                 ]
@@ -157,7 +162,7 @@ def test_every_encoding_arrives_upgraded_under_its_computed_key(field: Field) ->
     wanted = {event(other(n)).kafka_key.encode(): event(other(n)) for n in (1, 2, 3)}
     assert {key: decode_stored("binary", record.value) for key, record in found.items()} == wanted
     assert {record.headers for record in found.values()} == {(("a", b"1"),)}
-    assert {record.timestamp_ms for record in found.values()} == {10**12, 10**12 + 1, 10**12 + 2}
+    assert {record.timestamp_ms for record in found.values()} == {HOUR_AGO_MS + n for n in range(3)}
 
 
 def test_what_cannot_be_read_is_counted_and_keeps_nothing_from_arriving(field: Field) -> None:
