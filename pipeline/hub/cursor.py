@@ -57,6 +57,7 @@ class Cursor:
         self._log = log
         self._feeds = feeds
         self._returned: deque[Taken] = deque()
+        self._waiting: set[asyncio.Event] = set()
         self._committing: asyncio.Task[None] | None = None
         self._topics_seen = -1
 
@@ -94,7 +95,7 @@ class Cursor:
         bounds = await self._feeds.follow(places)
         stored = {} if begin is Begin.ANEW else await self._log.committed(lane.group, places)
         lane.committed = dict(stored)
-        lane.next = {}
+        lane.clear()
         for place, there in bounds.items():
             # What has no position while others have is a topic that came after the consumer.
             from_start = lane.name == HISTORIC or bool(stored)
@@ -116,6 +117,9 @@ class Cursor:
             if places:
                 for place, there in (await self._feeds.follow(places)).items():
                     lane.next[place] = there.start
+                for news in self._waiting:
+                    self._feeds.listen(places, news)
+                    news.set()
         self._topics_seen = seen
 
     # --- taking ---
@@ -133,6 +137,18 @@ class Cursor:
                 self._idle.set()
             self.touch()
 
+    @contextmanager
+    def news(self) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever there may be more to take."""
+        news = asyncio.Event()
+        self._waiting.add(news)
+        self._feeds.listen(self.places, news)
+        try:
+            yield news
+        finally:
+            self._waiting.discard(news)
+            self._feeds.unlisten(self.places, news)
+
     async def take(self, sieve: Sieve, wanted: int, removed: Counter[str], until: float) -> list[Taken]:
         """Take up to `wanted` events that are there; fewer only when there are no more, or at `until`.
 
@@ -145,19 +161,17 @@ class Cursor:
         Raises:
             Unavailable: The log does not answer; what was taken is given back.
         """
-        taken: list[Taken] = []
-        size_bytes = 0
         loop = asyncio.get_running_loop()
-        while self._returned and len(taken) < wanted:
-            taken.append(self._returned.popleft())
+        taken = self._take_returned(sieve, wanted, removed)
+        size_bytes = sum(len(each.value) for each in taken)
         try:
-            while len(taken) < wanted:
+            while len(taken) < wanted and size_bytes <= limits.HUB_ANSWER_BYTES:
                 more = await self._step(sieve, wanted - len(taken), removed)
                 if more is None:
                     break
                 taken += more
                 size_bytes += sum(len(each.value) for each in more)
-                if loop.time() >= until or size_bytes > limits.HUB_ANSWER_BYTES:
+                if loop.time() >= until:
                     break
         except BaseException:
             self.give_back(taken)
@@ -165,8 +179,30 @@ class Cursor:
         return taken
 
     def give_back(self, taken: Iterable[Taken]) -> None:
-        """Take back events that did not reach their client; they go out first the next time."""
-        self._returned.extendleft(reversed(list(taken)))
+        """Take back events that did not reach their client; they go out first, to requests that wait too.
+
+        Not what was taken before the cursor was placed anew: where it is now says what is to come.
+        """
+        self._returned.extendleft(reversed([each for each in taken if each.span.out]))
+        for news in self._waiting:
+            news.set()
+
+    def _take_returned(self, sieve: Sieve, wanted: int, removed: Counter[str]) -> list[Taken]:
+        taken: list[Taken] = []
+        passed_over: list[Taken] = []
+        size_bytes = 0
+        while self._returned and len(taken) < wanted and size_bytes <= limits.HUB_ANSWER_BYTES:
+            back = self._returned.popleft()
+            if back.span.lane.name == RETRY and not sieve.tasks:
+                passed_over.append(back)
+            elif (reason := sieve.reason(back)) is None:
+                taken.append(back)
+                size_bytes += len(back.value)
+            else:
+                removed[reason] += 1
+                back.span.answered()
+        self._returned.extendleft(reversed(passed_over))
+        return taken
 
     async def _step(self, sieve: Sieve, wanted: int, removed: Counter[str]) -> list[Taken] | None:
         """Look at one chunk of the first lane that has something; None when none has."""

@@ -73,7 +73,7 @@ def as_tasks(prefix: str, worker: Worker, taken: Sequence[Taken], now_unix: floa
             version=worker.version,
             consumer_key=worker.consumer_key,
             attempt=attempt,
-            previous=previous if previous != dequeued else None,
+            previous=previous if previous not in {"", dequeued} else None,
             event=msgspec.Raw(event),
         )
         each.dequeued = dequeued

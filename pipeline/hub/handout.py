@@ -188,36 +188,33 @@ class HandOut:
         """Take events until there are enough, or the time has come to answer with what there is."""
         time = asyncio.get_running_loop().time
         taken: list[Taken] = []
-        news, places = asyncio.Event(), cursor.places
-        self._feeds.listen(places, news)
         try:
-            while True:
-                news.clear()
-                until = time() + limits.HUB_PASS_SECONDS
-                if wanted.deadline:
-                    until = min(until, deadline)
-                missing = wanted.count - len(taken)
-                async with cursor.turn:
-                    more = await cursor.take(self._sieve(wanted), missing, removed, until)
-                taken += await self._accepted(cursor, wanted, more, removed)
-                if taken:
-                    deadline = min(deadline, time() + self._min_wait_seconds)
-                size_bytes = sum(len(each.value) for each in taken)
-                if (
-                    len(taken) >= wanted.count
-                    or size_bytes > limits.HUB_ANSWER_BYTES
-                    or time() >= deadline
-                    or gone()
-                    or cursor.leaving
-                ):
-                    return taken
-                if len(more) < missing and time() < until:
-                    await _wait(news, deadline)
+            with cursor.news() as news:
+                while not gone():
+                    news.clear()
+                    until = time() + limits.HUB_PASS_SECONDS
+                    if wanted.deadline:
+                        until = min(until, deadline)
+                    missing = wanted.count - len(taken)
+                    async with cursor.turn:
+                        more = await cursor.take(self._sieve(wanted), missing, removed, until)
+                    taken += await self._accepted(cursor, wanted, more, removed)
+                    if taken:
+                        deadline = min(deadline, time() + self._min_wait_seconds)
+                    size_bytes = sum(len(each.value) for each in taken)
+                    if (
+                        len(taken) >= wanted.count
+                        or size_bytes > limits.HUB_ANSWER_BYTES
+                        or time() >= deadline
+                        or cursor.leaving
+                    ):
+                        break
+                    if len(more) < missing and time() < until:
+                        await _wait(news, deadline)
         except BaseException:
             cursor.give_back(taken)
             raise
-        finally:
-            self._feeds.unlisten(places, news)
+        return taken
 
     def _sieve(self, wanted: Wanted) -> Sieve:
         return Sieve(

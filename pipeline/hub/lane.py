@@ -30,6 +30,11 @@ class Span:
         self.left = left
         """How many are not answered for."""
 
+    @property
+    def out(self) -> bool:
+        """Whether its lane still waits for it; a lane that was placed anew does not."""
+        return self.lane.waits_for(self)
+
     def answered(self) -> None:
         """Note that one of them has reached its client."""
         self.left -= 1
@@ -70,7 +75,16 @@ class Lane:
 
     def close(self, span: Span) -> None:
         """Forget a span that is answered for."""
-        self._out[span.place].discard(span)
+        self._out.get(span.place, set()).discard(span)
+
+    def waits_for(self, span: Span) -> bool:
+        """Say whether a span is handed out and not answered for."""
+        return span in self._out.get(span.place, ())
+
+    def clear(self) -> None:
+        """Have no position, and wait for nothing that is out."""
+        self.next = {}
+        self._out = {}
 
     def due(self) -> Mapping[TopicPartition, int]:
         """Return the positions that differ from the committed ones."""

@@ -65,6 +65,16 @@ class Sieve:
             self.on_deleted(chunk, noticed)
         return deleted
 
+    def reason(self, returned: Taken) -> str | None:
+        """Say why an event that came back is held back now: the one who asks may be another one."""
+        if (
+            self.deletions is not None
+            and self.deletions.changes
+            and self.deletions.cover_stored(returned.value)
+        ):
+            return DELETED
+        return None if returned.retry else self.rules.judge(returned.glance)
+
     def owns(self, headers: Headers) -> bool | None:
         """Say whether a retry is for this consumer; None when it is for everybody."""
         told = dict(headers)
@@ -101,26 +111,33 @@ def take(lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[s
 def _take_retries(
     lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[str]
 ) -> list[Taken]:
-    """Take what comes back to this consumer, whatever its filter says now; judge what is for everybody."""
+    """Take what comes back to this consumer; its filter is asked only about what is for everybody."""
     aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
     taken: list[Taken] = []
     index = chunk.index_at(lane.next[chunk.place])
     while index < len(chunk) and len(taken) < wanted:
         glance, owned = chunk.glances[index], sieve.owns(chunk.headers[index])
-        reason = None if owned is not None else _reason(index, glance, sieve.rules, aged, deleted)
-        if reason is not None:
-            removed[reason] += 1
-        elif owned is not False:
-            span = lane.hand_out(chunk.place, chunk.offsets[index], 1)
-            taken.append(Taken(span, chunk.values[index], glance, retry=owned is True))
+        if owned is not False:
+            rules = None if owned else sieve.rules
+            reason = _reason(index, glance, rules, aged, deleted)
+            if reason is not None:
+                removed[reason] += 1
+            else:
+                span = lane.hand_out(chunk.place, chunk.offsets[index], 1)
+                taken.append(Taken(span, chunk.values[index], glance, retry=owned is True))
         index += 1
     lane.next[chunk.place] = chunk.offset_after(index)
     return taken
 
 
 def _reason(
-    index: Index, glance: Glance, rules: Filter, aged: AbstractSet[Index], deleted: AbstractSet[Index]
+    index: Index,
+    glance: Glance,
+    rules: Filter | None,
+    aged: AbstractSet[Index],
+    deleted: AbstractSet[Index],
 ) -> str | None:
     if index in aged:
         return AGED
-    return rules.judge(glance) or (DELETED if index in deleted else None)
+    held = rules.judge(glance) if rules is not None else None
+    return held or (DELETED if index in deleted else None)

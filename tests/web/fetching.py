@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections import Counter
@@ -14,6 +15,8 @@ import aiohttp
 
 from pipeline.events.avro import decode_avro_bulk, encode_avro_bulk
 from pipeline.events.models import Event
+from pipeline.hub.wanted import Wanted
+from pipeline.web.hub_sharing import PATH
 from tests.events.samples import BINARY, NODE, SOURCE, STATUS
 
 PATIENCE_SECONDS = 60.0
@@ -144,9 +147,8 @@ async def post(
     client: aiohttp.ClientSession, url: str, model: str, events: Sequence[Any], **query: Any
 ) -> Any:
     """Publish events and return the answer; all of them must be accepted."""
-    async with client.post(
-        f"{url}/api/v2/event", params={"model": model, **query}, data=json.dumps(list(events)).encode()
-    ) as response:
+    body = io.BytesIO(json.dumps(list(events)).encode())
+    async with client.post(f"{url}/api/v2/event", params={"model": model, **query}, data=body) as response:
         answer = await response.json()
         assert response.status == 200, answer
         assert not answer["failures"], answer
@@ -197,3 +199,25 @@ class Hub:
         assert set(answer) <= {"status", "title", "detail", "error_enum"}, "clients forbid further fields"
         assert answer["status"] == f"{status}"
         return answer
+
+    async def lose(self, wanted: Wanted) -> Answer:
+        """Have a fetch answered and then say nothing of its receipt: it counts as not received.
+
+        Done as another process of the installation would that is lost before its client has the answer.
+        """
+        async with self.client.ws_connect(self.url + PATH, max_msg_size=0) as connection:
+            await connection.send_bytes(wanted.encode())
+            info = json.loads(await connection.receive_str())
+            events = json.loads(b"[%b]" % await connection.receive_bytes())
+        return Answer(info, events)
+
+
+def wanted(kind: str = "passive", **changes: Any) -> Wanted:
+    """Make the request that `fetch` makes, in the form in which processes pass it on."""
+    usual: dict[str, Any] = {
+        "name": "plug",
+        "version": "1.2",
+        "model": "binary",
+        "is_task": kind == "active",
+    }
+    return Wanted(**{**usual, **changes})
