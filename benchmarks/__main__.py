@@ -2,7 +2,7 @@
 
     python -m benchmarks [NAME ...]
 
-NAME: events, log, transport, objects, identify, index, archive, scan, hub
+NAME: events, log, transport, objects, identify, index, archive, scan, hub, hub_fetch, hub_streams, tasks
 
 Each row has a figure of ours, the figure of a bare reference measured in the same run, and their ratio.
 Rows on real servers are measured when the environment names them (PIPELINE_TEST_KAFKA and its like).
@@ -25,6 +25,9 @@ BENCHMARKS: dict[str, list[str]] = {
     "archive": [],
     "scan": [],
     "hub": [],
+    "hub_fetch": [],
+    "hub_streams": [],
+    "tasks": [],
 }
 
 

@@ -160,14 +160,15 @@ async def prepare_topics(log: Log, plan: TopicPlan, *, ignore_mismatch: bool) ->
                 "ask for what it has (events.topics_file), or set events.ignore_topic_mismatch",
             )
     await apply_changes(log, changes)
-    _report(changes)
+    _report(changes, new=len(changes) >= len(plan.specs))
     return changes
 
 
-def _report(changes: Sequence[Change]) -> None:
+def _report(changes: Sequence[Change], *, new: bool) -> None:
+    """Say what was changed; that a new installation gets all its topics is no news."""
     created = [change.spec.name for change in changes if change.action == "create"]
-    if created:
-        _log.info("topics created", count=len(created), names=created)
+    if created and not new:
+        _log.info("topics created", names=created)
     for change in changes:
         if change.action == "alter":
             _log.info("topic altered", topic=change.spec.name, changes=change.summary)
