@@ -58,6 +58,9 @@ class Histories:
         except BaseException:
             await run.reader.close()
             raise
+        ended = self._runs.pop((place, found.next), None)
+        if ended is not None:  # what it had read was let go and read again
+            await ended.reader.close()
         self._runs[place, found.next] = run
         while len(self._runs) > limits.HUB_READERS_MAX:
             _, oldest = self._runs.popitem(last=False)
