@@ -176,17 +176,29 @@ class Feeds:
             Unavailable: The log does not answer.
         """
         feed = self._feeds[place]
-        while (chunk := feed.chunk_at(offset)) is None:
+        chunk = feed.chunk_at(offset)
+        if chunk is None:
             async with feed.filling:
-                if feed.chunk_at(offset) is None:
-                    await self._fill(feed, feed.start_of_chunk(offset))
+                chunk = feed.chunk_at(offset)
+                if chunk is None:
+                    chunk = await self._fill_to(feed, offset)
         if chunk in self._kept:
             self._kept.move_to_end(chunk)
         return chunk
 
     # --- what is old ---
 
-    async def _fill(self, feed: Feed, start: int) -> None:
+    async def _fill_to(self, feed: Feed, offset: int) -> Chunk:
+        """Read the chunk that covers an offset, and those before it that are full with fewer records.
+
+        None of them need be kept for the next one to be found: others may fill all the room meanwhile.
+        """
+        chunk = await self._fill(feed, feed.start_of_chunk(offset))
+        while chunk.next <= offset:
+            chunk = await self._fill(feed, chunk.next)
+        return chunk
+
+    async def _fill(self, feed: Feed, start: int) -> Chunk:
         """Read the chunk that begins at `start` and keep it."""
         floor = start - start % limits.HUB_CHUNK_RECORDS
         stop = min(floor + limits.HUB_CHUNK_RECORDS, feed.newest.start)
@@ -195,6 +207,7 @@ class Feeds:
         await asyncio.to_thread(self._take, feed, chunk, found.records)
         chunk.next = found.next
         self._keep(feed, chunk)
+        return chunk
 
     def _keep(self, feed: Feed, chunk: Chunk) -> None:
         feed.older.append(chunk)
