@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -176,3 +177,28 @@ async def test_more_than_fits_makes_room_for_itself(store: CachedStore, inner: C
     assert inner.asked == 0
     await read(store, keys[0])
     assert inner.asked == 1
+
+
+async def test_what_is_read_while_it_is_being_deleted_is_not_kept(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        """Takes its time to delete."""
+
+        async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
+            begun.set()
+            await go_on.wait()
+            return await super().delete(key, older_than=older_than)
+
+    store = CachedStore(Slow(tmp_path), cache_bytes=CACHE_BYTES, keep_seconds=900, clock=clock)
+    await store.open()
+    await store.put(KEY, b"x")
+    deleting = asyncio.create_task(store.delete(KEY))
+    await begun.wait()
+    assert await read(store) == b"x"
+    go_on.set()
+    assert await deleting is True
+    assert await store.stat(KEY) is None
+    await store.close()
