@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("hold")(hold)
     group.command("release")(release)
     group.command("requeue")(requeue)
+    group.command("hurry")(hurry)
     group.command("process-lost")(process_lost)
     app.add_typer(group, name="tasks")
     app.command("process-lost-tasks")(process_lost)
@@ -102,6 +103,18 @@ def requeue(
     Example: headrace tasks requeue 5d41402abc4b2a76b9719d911017c592.entropy.1.0.1767225600
     """
     _steer(context, "requeue", ids, data, as_json=as_json)
+
+
+def hurry(
+    context: typer.Context, ids: Ids, *, data: output.DataFolder = None, as_json: output.AsJson = False
+) -> None:
+    """Offer waiting tasks to their plugin at once, whatever is left of their back-off.
+
+    Tasks a plugin is at work on, and held ones, stay as they are.
+
+    Example: headrace tasks hurry 5d41402abc4b2a76b9719d911017c592.entropy.1.0.1767225600
+    """
+    _steer(context, "hurry", ids, data, as_json=as_json)
 
 
 def process_lost(

@@ -12,14 +12,14 @@ import msgspec
 
 from pipeline.errors import EventCorrupt
 
-TaskKind = Literal["dequeued", "heartbeat", "finished", "lapsed", "hold", "release", "requeue"]
+TaskKind = Literal["dequeued", "heartbeat", "finished", "lapsed", "hold", "release", "requeue", "hurry"]
 
 
 class TaskEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Something that happened to a task. Times are unix seconds.
 
     The kinds: `dequeued` a plugin is about to get it; `heartbeat` the plugin is at work; `finished` a final
-    status came; `lapsed` its deadline passed; `hold`, `release`, `requeue` a person steered it.
+    status came; `lapsed` its deadline passed; `hold`, `release`, `requeue`, `hurry` a person steered it.
     """
 
     kind: TaskKind

@@ -224,6 +224,13 @@ def _requeue(task: Task, event: TaskEvent, policy: Policy) -> Change:
     return Change(put=replace(task, state="waiting", due=event.timestamp), counted=("released",))
 
 
+def _hurry(task: Task, event: TaskEvent, policy: Policy) -> Change:
+    """End the wait of a lost task: it is offered at once. One that is out at its plugin stays there."""
+    if task.state != "waiting":
+        return NOTHING
+    return _offer(task, event.timestamp, policy, "released", "retried")
+
+
 def _extend(task: Task, event: TaskEvent, policy: Policy) -> Change:
     if task.state != "running":
         return NOTHING
@@ -272,4 +279,5 @@ _STEPS: dict[TaskKind, Callable[[Task, TaskEvent, Policy], Change]] = {
     "hold": _hold,
     "release": _release,
     "requeue": _requeue,
+    "hurry": _hurry,
 }

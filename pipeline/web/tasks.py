@@ -123,22 +123,32 @@ async def get_task(request: web.Request) -> web.Response:
     return answer(shown(await _found(request), whole=True))
 
 
+async def tell(request: web.Request, kind: TaskKind) -> Steered:
+    """Tell the task named in the path one thing; durable when it returns.
+
+    Raises:
+        NotFound: It is not in flight.
+        Unavailable: The log does not answer.
+    """
+    task, parts = await _found(request), parts_of(request)
+    event = TaskEvent(
+        kind=kind,
+        dequeued=task.dequeued,
+        task=task.task,
+        plugin=task.plugin,
+        version=task.version,
+        timestamp=parts.clock.unix(),
+    )
+    [placed] = await parts.log.append([task_record(parts.settings.events.prefix, event)])
+    return Steered(task.dequeued, kind, *placed)
+
+
 def steering(kind: TaskKind) -> Handler:
     """Make the handler that tells a task one thing."""
 
     async def steer(request: web.Request) -> web.Response:
         asked(request, Nothing)
-        task, parts = await _found(request), parts_of(request)
-        event = TaskEvent(
-            kind=kind,
-            dequeued=task.dequeued,
-            task=task.task,
-            plugin=task.plugin,
-            version=task.version,
-            timestamp=parts.clock.unix(),
-        )
-        [placed] = await parts.log.append([task_record(parts.settings.events.prefix, event)])
-        return answer(Steered(task.dequeued, kind, *placed), status=202)
+        return answer(await tell(request, kind), status=202)
 
     return steer
 
@@ -212,4 +222,5 @@ ROUTES = (
     _steer_route("hold", "Hold a task: it is not given out until released"),
     _steer_route("release", "Release a held task: its turn is now"),
     _steer_route("requeue", "Give a task to its plugin again, without waiting for it to lapse"),
+    _steer_route("hurry", "Offer a waiting task at once; one that is out at its plugin stays there"),
 )

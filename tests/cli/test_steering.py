@@ -72,14 +72,14 @@ def test_tasks_are_listed_shown_and_steered(headrace: Command) -> None:
     assert len(headrace("tasks list", "--state", "held").lines) == 1
     assert headrace("tasks show", task(1).dequeued, "--json").json["event"]["entity"]["sha256"] == "1" * 64
     assert "entropy" in headrace("tasks show", task(1).dequeued).text
-    for kind in ("hold", "release", "requeue"):
+    for kind in ("hold", "release", "requeue", "hurry"):
         headrace(f"tasks {kind}", task(1).dequeued)
     headrace("tasks hold", "nope", code=3)
 
     async def told(site: Site) -> list[str]:
         return [decode_task(r.value or b"").kind for r in await site.records(f"azul.{PREFIX}.system.task")]
 
-    assert headrace.prepare(told) == ["hold", "release", "requeue"]
+    assert headrace.prepare(told) == ["hold", "release", "requeue", "hurry"]
 
 
 @pytest.mark.parametrize("words", ["tasks process-lost", "process-lost-tasks"])
@@ -143,6 +143,7 @@ def test_nothing_is_coloured_in_a_pipe(headrace: Command) -> None:
         "tasks hold",
         "tasks release",
         "tasks requeue",
+        "tasks hurry",
         "tasks process-lost",
         "process-lost-tasks",
         "parked list",

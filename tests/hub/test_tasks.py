@@ -139,6 +139,21 @@ def test_a_held_task_does_not_lapse_until_it_is_released() -> None:
     assert lapse(flight, "t.1", 2000).offer is not None
 
 
+def test_hurry_ends_a_wait_and_never_takes_a_task_from_the_plugin_that_has_it() -> None:
+    flight = Flight()
+    flight.apply(taken("t.1", 0, attempt=1))
+    assert flight.apply(about("hurry", "t.1", 10)) == NOTHING, "its plugin is at work"
+    lapse(flight, "t.1", 100)
+    assert flight.tasks["t.1"].state == "waiting"
+    change = flight.apply(about("hurry", "t.1", 110))
+    assert (change.offer, change.counted) == (flight.tasks["t.1"], ("released", "retried"))
+    assert (flight.tasks["t.1"].state, flight.tasks["t.1"].due) == ("offered", 1110)
+    assert flight.apply(about("hurry", "t.1", 120)) == NOTHING, "it is offered already"
+    assert lapse(flight, "t.1", 150) == NOTHING, "the back-off that was ended counts no more"
+    flight.apply(about("hold", "t.1", 160))
+    assert flight.apply(about("hurry", "t.1", 170)) == NOTHING, "what is held is to be released first"
+
+
 def test_a_retry_nobody_comes_for_is_parked_in_the_end() -> None:
     flight = Flight()
     flight.apply(taken("t.1", 0))
@@ -273,7 +288,7 @@ def test_another_final_status_ends_a_task_that_waits_for_its_retry() -> None:
     assert not flight.tasks
 
 
-KINDS: list[TaskKind] = ["heartbeat", "finished", "lapsed", "hold", "release", "requeue"]
+KINDS: list[TaskKind] = ["heartbeat", "finished", "lapsed", "hold", "release", "requeue", "hurry"]
 
 
 @st.composite

@@ -65,7 +65,7 @@ async def test_a_task_is_shown_with_its_event_by_the_id_of_any_try(site: Site) -
         assert found["event"]["entity"]["sha256"] == found["sha256"] == "1" * 64
 
 
-@pytest.mark.parametrize("kind", ["hold", "release", "requeue"])
+@pytest.mark.parametrize("kind", ["hold", "release", "requeue", "hurry"])
 async def test_a_word_to_a_task_is_durable_under_the_key_of_the_task(site: Site, kind: str) -> None:
     await site.make_tables()
     await site.put_tasks([task(1)])
