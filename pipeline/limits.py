@@ -80,6 +80,10 @@ HUB_FILTERS_MAX = 10_000
 """Compiled filters that are kept."""
 HUB_TOPICS_SECONDS = 10.0
 """How long a new topic may go unnoticed."""
+CONSUMERS_PAGE_MAX = 100
+"""Most consumers on one page: each has up to four consumer groups to ask for."""
+GROUPS_ASKED_AT_ONCE = 16
+"""Consumer groups whose positions are asked for at the same time."""
 SECURITY_MAX_CHARACTERS = 1024
 """Longest security marking."""
 SECURITY_PAIRS_MAX = 4096

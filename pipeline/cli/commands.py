@@ -15,6 +15,7 @@ from pipeline.cli import (
     parked,
     plugin,
     reprocess,
+    plugins,
     scan,
     search,
     serve,
@@ -49,6 +50,7 @@ GROUPS = (
     config,
 )
 for group in GROUPS:
+for group in (scan, serve, submit, get, search, where, plugins, tasks, parked, topics, filetype, config):
     group.register(app)
 
 

@@ -25,6 +25,8 @@ from pipeline.processing import Poison
 PLUGIN_HEADER = "headrace-plugin"
 VERSION_HEADER = "headrace-version"
 CONSUMER_HEADER = "headrace-consumer"
+LOST_TASK = "LostTask"
+"""Reason under which a task is parked."""
 
 
 def task_record(prefix: str, event: TaskEvent) -> NewRecord:
@@ -76,7 +78,7 @@ def lost_records(
     back = _requeue_record(prefix, task, clock.unix())
     parked = replace(lapsed, key=back.key, value=back.value, headers=back.headers)
     error = f"{_lost_error(task.dequeued)}: {task.plugin} {task.version} {change.reason}"
-    return status, Poison(parked, "LostTask", error)
+    return status, Poison(parked, LOST_TASK, error)
 
 
 def _lost_status(task: Task, timestamp: str) -> StatusEvent:

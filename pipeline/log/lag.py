@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.clock import Clock
 from pipeline.errors import NotFound
-from pipeline.log.port import Log, TopicPartition
+from pipeline.log.port import Bounds, Log, TopicPartition
 
 
 async def lag(log: Log, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -21,7 +21,13 @@ async def lag(log: Log, group: str, partitions: Sequence[TopicPartition]) -> dic
     """
     committed = await log.committed(group, partitions)
     # Asked after the committed offsets, so a group that moves meanwhile is never shown ahead of the end.
-    bounds = await log.bounds(partitions)
+    return behind(committed, await log.bounds(partitions))
+
+
+def behind(
+    committed: Mapping[TopicPartition, int], bounds: Mapping[TopicPartition, Bounds]
+) -> dict[TopicPartition, int]:
+    """Return what `lag` does, from offsets that were asked for before."""
     return {
         place: max(there.end - max(committed.get(place, there.start), there.start), 0)
         for place, there in bounds.items()

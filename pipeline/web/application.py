@@ -14,6 +14,7 @@ from pipeline.hub.publish import Publisher
 from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
 from pipeline.web import (
+    consumers,
     content,
     debug,
     events,
@@ -27,6 +28,7 @@ from pipeline.web import (
     openapi,
     pages,
     parked,
+    pause,
     search,
     status,
     tasks,
@@ -60,6 +62,8 @@ RESOURCES = (
     events,
     search,
     where,
+    consumers,
+    pause,
     tasks,
     parked,
     topics,

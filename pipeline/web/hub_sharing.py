@@ -104,6 +104,11 @@ class Sharing:
         """Serve nobody any more."""
         await self._handout.let_go()
 
+    def server_of(self, consumer_key: str) -> str | None:
+        """Return the address of the process that serves a consumer, None while none has said so."""
+        share = self._notices.share_of(consumer_key)
+        return (self._url or None) if share in self._shares.mine else self._notices.server(share)
+
     @asynccontextmanager
     async def fetch(self, wanted: Wanted, gone: Callable[[], bool]) -> AsyncIterator[Answer]:
         """Give the answer to a fetch, from whoever serves its consumer; see `HandOut.fetch`.

@@ -68,6 +68,7 @@ PATH_PARTS: Mapping[str, tuple[dict[str, Any], str]] = {
     "offset": ({"type": "integer", "minimum": 0}, "Offset of the record."),
     "key": ({"type": "string", "pattern": "^[0-9a-f]{32}$"}, "Id of the event (its Kafka key)."),
     "identity": ({"type": "string"}, "A hash (SHA-256, SHA-1, MD5), or the id of an event or task."),
+    "consumer": ({"type": "string"}, "Consumer key, as listed."),
     "task": ({"type": "string"}, "Id of any try of the task."),
     "entry": ({"type": "string"}, "Id of the parked entry."),
     "item": (
