@@ -14,8 +14,8 @@ from pipeline.cli import (
     get,
     parked,
     plugin,
-    reprocess,
     plugins,
+    reprocess,
     scan,
     search,
     serve,
@@ -41,16 +41,16 @@ GROUPS = (
     get,
     search,
     where,
+    plugins,
+    plugin,
     tasks,
     parked,
     topics,
     reprocess,
-    plugin,
     filetype,
     config,
 )
 for group in GROUPS:
-for group in (scan, serve, submit, get, search, where, plugins, tasks, parked, topics, filetype, config):
     group.register(app)
 
 
