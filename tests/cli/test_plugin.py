@@ -7,13 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from headrace.remote import connect
 from pipeline.events.codec import decode_stored
 from pipeline.events.status import StatusEvent
 from tests.cli.command import Command
-from tests.kit.standin import in_front_of
+from tests.kit.between import in_front_of
 from tests.kit.test_remote import sourced
 from tests.processes import Process, ended_at_last, environment, until
 from tests.web.site import Site, opened
@@ -98,14 +99,14 @@ async def test_a_plugin_that_is_told_to_end_finishes_the_job_at_hand(
     tmp_path: Path, by_itself: bool
 ) -> None:
     (tmp_path / "slowly.py").write_text(PLUGIN)
-    async with opened(tmp_path / "site") as site, in_front_of(site.url) as standin:
-        async with connect(standin.url, "test") as hub:
-            standin.hand_out(await sourced(hub, tmp_path, b"slow\n"))
-        words = ["plugin", "run", "slowly:plugin", "--api", standin.url]
+    async with opened(tmp_path / "site") as site, in_front_of(site.url) as between:
+        async with connect(between.url, "test") as hub:
+            await between.hand_out(await sourced(hub, tmp_path, b"slow\n"))
+        words = ["plugin", "run", "slowly:plugin", "--api", between.url]
         before = ["/usr/bin/env", "-C", str(tmp_path)]
         if by_itself:
             # The shell takes the command's own name, which comes behind, for its own.
-            before += ["/bin/sh", "-c", f"exec {sys.executable} slowly.py --api {standin.url}"]
+            before += ["/bin/sh", "-c", f"exec {sys.executable} slowly.py --api {between.url}"]
             words = []
         process = Process(words, log=tmp_path / "log", environment=environment(tmp_path), before=before)
         with ended_at_last(process):
@@ -116,7 +117,31 @@ async def test_a_plugin_that_is_told_to_end_finishes_the_job_at_hand(
             assert await process.ended() == 0
         [status] = await _statuses(site)
         assert status.entity.status == "completed"
-        assert len(standin.asked) == 1
+        assert len(between.asked) == 1
+
+
+async def test_a_plugin_inside_the_service_is_handed_what_is_submitted(tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text(PLUGIN)
+    words = ["up", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0", "--plugin", "quick:plugin"]
+    before = ["/usr/bin/env", "-C", str(tmp_path)]
+    # No pages of statistics: their port may be taken.
+    variables = environment(tmp_path, HEADRACE_WORKER__STATS_LISTEN="")
+    process = Process(words, log=tmp_path / "log", environment=variables, before=before)
+    with ended_at_last(process):
+        await process.says("headrace: http://")
+        url = process.told().split("headrace: ")[1].split()[0].rstrip("/")
+        async with aiohttp.ClientSession() as client:
+            (await client.post(f"{url}/api/objects", data=b"one\n")).raise_for_status()
+
+            async def found() -> bool:
+                async with client.get(f"{url}/api/search", params={"q": "features.name:lines"}) as answer:
+                    return bool((await answer.json())["total"])
+
+            await until(found)
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert "plugin starts again" not in process.told()
+    assert "waiting for the hub" not in process.told()
 
 
 def _alive(process: Process) -> bool:

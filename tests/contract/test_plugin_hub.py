@@ -20,8 +20,8 @@ from pipeline.events.binary import BinaryEvent
 from pipeline.events.codec import decode_stored
 from pipeline.events.parts import Author
 from pipeline.events.status import StatusEntity, StatusEvent
+from tests.kit.between import in_front_of
 from tests.kit.plugins import count, plugin_of
-from tests.kit.standin import in_front_of
 from tests.web.site import Site, opened
 
 PLUGIN = plugin_of(count)
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """A hub, a way to give it an event to hand out, and its statuses."""
 
     hub: Hub
-    hand_out: Callable[[BinaryEvent], object]
+    hand_out: Callable[[BinaryEvent], Awaitable[None]]
     statuses: Callable[[], Awaitable[list[StatusEvent]]]
 
 
@@ -44,14 +44,17 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         async def kept() -> list[StatusEvent]:
             return memory.statuses
 
-        yield Place(memory, memory.put, kept)
+        async def put(event: BinaryEvent) -> None:
+            memory.put(event)
+
+        yield Place(memory, put, kept)
         return
     async with (
         opened(tmp_path / "site") as site,
-        in_front_of(site.url) as standin,
-        connect(standin.url, "tested") as remote,
+        in_front_of(site.url) as between,
+        connect(between.url, "tested") as remote,
     ):
-        yield Place(remote, standin.hand_out, lambda: _statuses(site))
+        yield Place(remote, between.hand_out, lambda: _statuses(site))
 
 
 async def _statuses(site: Site) -> list[StatusEvent]:
@@ -95,9 +98,9 @@ async def test_a_stream_that_is_not_there_is_not_found(place: Place, tmp_path: P
             await place.hub.read(name, tmp_path / "down", 0)
 
 
-async def test_an_event_is_handed_out_once_as_a_task(place: Place) -> None:
+async def test_an_event_is_handed_out_as_a_task(place: Place) -> None:
     event = await _sourced()
-    place.hand_out(event)
+    await place.hand_out(event)
     fetched = await place.hub.fetch(PLUGIN.subscription)
     assert (fetched.filtered, fetched.ready, fetched.paused) == (0, True, False)
     [task] = fetched.events

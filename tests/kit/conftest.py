@@ -1,4 +1,4 @@
-"""A served installation with the stand-in that hands out in front of it."""
+"""A served installation, and what stands in front of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.standin import StandIn, in_front_of
+from tests.kit.between import Between, in_front_of
 from tests.web.site import Site, opened
 
 
@@ -19,7 +19,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def standin(site: Site) -> AsyncIterator[StandIn]:
-    """Give what hands out, in front of the installation."""
+async def between(site: Site) -> AsyncIterator[Between]:
+    """Give what stands in front of the installation."""
     async with in_front_of(site.url) as made:
         yield made
