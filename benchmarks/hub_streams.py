@@ -3,8 +3,8 @@
     python -m benchmarks.hub_streams
 
 Files of 4 KiB, 64 KiB and 16 MiB, cut from programs of this machine, eight uploads at a time, to a service
-in a process of its own with a folder store. The bare figure is that of benchmarks.identify: the same hashes,
-libmagic questions and YARA rules back to back in two bare processes, with nothing stored.
+in a process of its own with a folder store. The bare figure is that of benchmarks.identify: the same
+hashes, libmagic questions and YARA rules back to back in two bare processes, with nothing stored.
 """
 
 from __future__ import annotations

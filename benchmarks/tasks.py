@@ -3,8 +3,8 @@
     python -m benchmarks.tasks [--tasks N]
 
 `dequeued` events of N tasks, about 1 KiB each, stand on the task topic of an embedded log. Agent `track`,
-in a process of its own, takes them into its table; then it is started again and reads the table back from its
-changelog. The bare figure is reading and decoding the same task events.
+in a process of its own, takes them into its table; then it is started again and reads the table back from
+its changelog. The bare figure is reading and decoding the same task events.
 """
 
 from __future__ import annotations
