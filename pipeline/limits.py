@@ -78,6 +78,8 @@ HUB_LET_GO_SECONDS = 5.0
 """How long answers under way may take when their consumers move to another process."""
 HUB_FILTERS_MAX = 10_000
 """Compiled filters that are kept."""
+HUB_TIDY_SECONDS = 3600.0
+"""How often consumers that have not asked for long are let go."""
 HUB_TOPICS_SECONDS = 10.0
 """How long a new topic may go unnoticed."""
 CONSUMERS_PAGE_MAX = 100

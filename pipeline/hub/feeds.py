@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -107,6 +108,15 @@ class Feeds:
             task.cancel()
             await asyncio.wait([task])
         await self._histories.close()
+
+    def keep_only(self, places: AbstractSet[TopicPartition]) -> None:
+        """Stop following all other partitions, unless somebody waits for one."""
+        for place in [place for place, feed in self._feeds.items() if place not in places]:
+            if not self._feeds[place].waiting:
+                for chunk in self._feeds.pop(place).older:
+                    self._kept_bytes -= chunk.size_bytes
+                    del self._kept[chunk]
+                self._changed = True
 
     async def places(self, wanted: Callable[[str], bool]) -> list[TopicPartition]:
         """Return the partitions of all topics with a wanted name, as `look_for_topics` knows them.
@@ -264,9 +274,10 @@ class Feeds:
         for record in records:
             by_place.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
         for place, batch in by_place.items():
-            feed = self._feeds[place]
-            self._grow(feed, batch)
-            feed.wake()
+            feed = self._feeds.get(place)
+            if feed is not None:
+                self._grow(feed, batch)
+                feed.wake()
 
     def _grow(self, feed: Feed, records: Sequence[Record]) -> None:
         """Add what came to the newest chunk, beginning a new one where one is full."""

@@ -111,6 +111,19 @@ class HandOut:
         self._feeds.wake()
         await asyncio.gather(*(cursor.close() for cursor in cursors.values()))
 
+    async def tidy(self) -> None:
+        """Stop reading for consumers that have not asked for long; their positions stay.
+
+        Raises:
+            Unavailable: The log does not answer.
+        """
+        await self._notices.forget_old()
+        for key in [key for key in self._cursors if self._notices.consumer(key) is None]:
+            await self._cursors.pop(key).close()
+            self._opening.pop(key, None)
+        if not any(lock.locked() for lock in self._opening.values()):
+            self._feeds.keep_only({place for cursor in self._cursors.values() for place in cursor.places})
+
     @asynccontextmanager
     async def fetch(self, wanted: Wanted, gone: Callable[[], bool]) -> AsyncIterator[Fetched]:
         """Give what a consumer receives; leave the block normally when it has reached the client.

@@ -53,7 +53,7 @@ def make_sharing(
         group=app_id(prefix, HUB),
         count=limits.HUB_SHARES,
     )
-    return Sharing(handout, notices, shares)
+    return Sharing(handout, notices, shares, parts.clock)
 
 
 def _security(settings: Settings) -> Security:

@@ -20,6 +20,7 @@ import structlog
 from aiohttp import web
 
 from pipeline import limits
+from pipeline.clock import Clock
 from pipeline.errors import HeadraceError, Unavailable
 from pipeline.hub.handout import Fetched, HandOut
 from pipeline.hub.notices import Notices
@@ -70,27 +71,43 @@ class Sharing:
         handout: Serves.
         notices: Where processes say what they serve.
         shares: Divides the consumers.
+        clock: Spaces the looks for consumers nobody serves any more.
     """
 
-    def __init__(self, handout: HandOut, notices: Notices, shares: Shares) -> None:
+    def __init__(self, handout: HandOut, notices: Notices, shares: Shares, clock: Clock) -> None:
+        self._clock = clock
         self._handout = handout
         self._notices = notices
         self._shares = shares
         self._url = ""
         self._client: aiohttp.ClientSession | None = None
+        self._tidying: asyncio.Task[None] | None = None
 
     def start(self, url: str) -> None:
         """Take part: others reach this process at `url`."""
         self._url = url
         self._shares.start(self)
+        self._tidying = asyncio.create_task(self._tidy(), name="hub tidies up")
 
     async def close(self) -> None:
         """Answer the requests that wait and hand the share over; safe to repeat."""
+        tidying, self._tidying = self._tidying, None
+        if tidying is not None:
+            tidying.cancel()
+            await asyncio.wait([tidying])
         await self._shares.close()
         await self._handout.close()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._clock.sleep(limits.HUB_TIDY_SECONDS)
+            try:
+                await self._handout.tidy()
+            except Unavailable as error:
+                _log.warning("unused consumers are not let go", reason=str(error))
 
     async def gain(self, shares: AbstractSet[int]) -> None:
         """Begin to serve shares: tell the others."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pipeline.clock import ManualClock
+from tests.agents.installation import records_of
 from tests.events.samples import BINARY
-from tests.web.fetching import fetch
-from tests.web.site import Site
+from tests.web.fetching import fetch, post
+from tests.web.site import PREFIX, Site, opened
 
+PATIENCE_SECONDS = 20
+STARTED = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+HUB = f"azul.{PREFIX}.system.hub"
 SIMULATE = "/api/v2/event/simulate"
 
 
@@ -62,3 +70,23 @@ async def test_what_is_not_one_valid_current_event_is_answered_500_in_the_contra
         answer = await simulated(site, wrong, status=500)
         assert answer["title"] == "Failed to simulate event"
         assert set(answer) <= {"status", "title", "detail", "error_enum"}
+
+
+async def test_who_has_not_asked_for_a_day_is_forgotten_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    clock = ManualClock(STARTED)
+    async with opened(tmp_path, clock) as site:
+        await fetch(site.client, site.url, r_live="true", name="silent")
+        await fetch(site.client, site.url, r_historic="true", name="busy")
+        await post(site.client, site.url, "binary", [BINARY])
+        for _ in range(26):
+            clock.advance(3600)
+            await fetch(site.client, site.url, r_historic="true", name="busy")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len((await simulated(site, BINARY))["consumers"]) > 1:
+                clock.advance(3600)
+                await asyncio.sleep(0.02)
+        answer = await fetch(site.client, site.url, r_live="true", name="silent")
+        assert [event["entity"]["sha256"] for event in answer.events] == [BINARY["entity"]["sha256"]]
+        words = [record for record in await records_of(site.parts, HUB) if b"silent" in (record.key or b"")]
+        assert words[0].value is not None
+        assert any(word.value is None for word in words), "it would be read back at every start"
