@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -29,6 +30,7 @@ from pipeline.web import (
     pages,
     parked,
     pause,
+    plugin_pages,
     search,
     status,
     tasks,
@@ -71,6 +73,7 @@ RESOURCES = (
     exposition,
     debug,
     pages,
+    plugin_pages,
 )
 
 
@@ -115,11 +118,16 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:
-            application.router.add_route(method, route.path, route.handler)
+            application.router.add_route(method, _pattern(route.path), route.handler)
     application.on_response_prepare.append(guard.add_headers)
     application.cleanup_ctx.append(_live)
     application.on_shutdown.append(_answer_waiting)
     return application
+
+
+def _pattern(path: str) -> str:
+    """Let a placeholder stand for everything up to a slash; by itself aiohttp takes no braces there."""
+    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 async def _live(application: web.Application) -> AsyncIterator[None]:

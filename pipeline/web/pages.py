@@ -5,13 +5,9 @@ Everything shown is escaped by the templates; text of strangers is made visible 
 
 from __future__ import annotations
 
-import datetime as dt
-from functools import partial
 from importlib import resources
 from typing import Annotated
-from urllib.parse import quote
 
-import jinja2
 from aiohttp import web
 from msgspec import Meta
 
@@ -19,16 +15,15 @@ from pipeline import limits
 from pipeline.app import Parts
 from pipeline.errors import HeadraceError, NotFound
 from pipeline.index.query import Query, Sort
-from pipeline.web import objects
-from pipeline.web.context import backlog_of, parts_of, tables_of
+from pipeline.web import objects, pause
+from pipeline.web.context import backlog_of, notices_of, parts_of, tables_of
 from pipeline.web.files import FileSeen, files_in
+from pipeline.web.html import MEDIA, render
 from pipeline.web.paging import cut
 from pipeline.web.routes import Asked, Nothing, Route, asked, sha256_of
 from pipeline.web.search import condition
 from pipeline.web.status import status_of
-from pipeline.web.visible import size_text, visible
 
-_HTML = "text/html"
 _DOCUMENTS = 100
 """Documents brought together for the list of last results: a file has about two."""
 _ROWS = 10
@@ -45,32 +40,6 @@ class StartAsked(Asked, frozen=True):
     ] = ""
 
 
-def _moment(unix_seconds: float) -> str:
-    return dt.datetime.fromtimestamp(unix_seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.filters |= {
-        "visible": visible,
-        "size": size_text,
-        "moment": _moment,
-        "segment": partial(quote, safe=""),
-    }
-    return environment
-
-
-_ENVIRONMENT = _environment()
-_TEMPLATES = {name: _ENVIRONMENT.get_template(name) for name in ("base.html", "start.html", "object.html")}
-
-
 async def start(request: web.Request) -> web.Response:
     """Show what is running, the last results or what a search finds, and a form for a file."""
     wanted = asked(request, StartAsked)
@@ -79,7 +48,7 @@ async def start(request: web.Request) -> web.Response:
     files, total, problem = await _results(parts, wanted.q)
     tasks = cut(await tables.tasks(), lambda task: (task.due, task.dequeued), limit=_ROWS)
     parked = cut(await tables.parked(), lambda entry: (-entry.parked_at, entry.id), limit=_ROWS)
-    return _page(
+    return render(
         "start.html",
         status=status,
         files=files,
@@ -89,6 +58,7 @@ async def start(request: web.Request) -> web.Response:
         stored=wanted.stored,
         tasks=tasks,
         parked=parked,
+        pause=pause.described(notices_of(request), parts.clock.unix()),
         now=parts.clock.unix(),
         statistics=_statistics(parts),
     )
@@ -116,7 +86,7 @@ async def object_page(request: web.Request) -> web.Response:
     asked(request, Nothing)
     known = await objects.known(request, sha256_of(request))
     file = next(iter(files_in(known.documents)), FileSeen(known.sha256))
-    return _page("object.html", known=known, file=file)
+    return render("object.html", known=known, file=file)
 
 
 async def static(request: web.Request) -> web.Response:
@@ -129,10 +99,6 @@ async def static(request: web.Request) -> web.Response:
     return web.Response(body=_STATIC[name], content_type=_MEDIA[name], charset="utf-8", headers=headers)
 
 
-def _page(name: str, **values: object) -> web.Response:
-    return web.Response(text=_TEMPLATES[name].render(**values), content_type=_HTML)
-
-
 ROUTES = (
     Route(
         methods=("GET",),
@@ -141,7 +107,7 @@ ROUTES = (
         summary="The start page",
         tag="pages",
         query=StartAsked,
-        media=_HTML,
+        media=MEDIA,
     ),
     Route(
         methods=("GET",),
@@ -149,7 +115,7 @@ ROUTES = (
         handler=object_page,
         summary="The page of one file",
         tag="pages",
-        media=_HTML,
+        media=MEDIA,
         errors=(400, 404, 503),
     ),
     Route(

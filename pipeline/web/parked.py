@@ -112,19 +112,28 @@ async def get_content(request: web.Request) -> web.StreamResponse:
 
 
 async def replay(request: web.Request) -> web.Response:
-    """Append the record to its topic again, then close the entry.
+    """Put a record back."""
+    asked(request, Nothing)
+    return answer(await put_back(request), status=202)
+
+
+async def put_back(request: web.Request) -> Replayed:
+    """Append the record of the entry named in the path to its topic again, then close the entry.
 
     A crash between the two leaves the entry parked; replaying it again repeats the record, which every
     sink recognises by its key. What was parked of a task is the event that gives it back to its plugin.
+
+    Raises:
+        NotFound: There is no such entry, or its bytes are gone.
+        Unavailable: A part does not answer.
     """
-    asked(request, Nothing)
     entry, parts = await _found(request), parts_of(request)
     download = await parts.objects.get(entry.object_key)
     value = b"".join([chunk async for chunk in download])
     record = NewRecord(entry.topic, entry.key, value, entry.headers)
     [placed] = await parts.log.append([record])
     await parts.log.append([parked_record(parts, msgspec.structs.replace(entry, state="replayed"))])
-    return answer(Replayed(entry.id, *placed), status=202)
+    return Replayed(entry.id, *placed)
 
 
 async def _found(request: web.Request) -> ParkedEntry:

@@ -71,6 +71,7 @@ PATH_PARTS: Mapping[str, tuple[dict[str, Any], str]] = {
     "consumer": ({"type": "string"}, "Consumer key, as listed."),
     "task": ({"type": "string"}, "Id of any try of the task."),
     "entry": ({"type": "string"}, "Id of the parked entry."),
+    "word": ({"type": "string"}, "What to tell the task: `hold`, `release`, `requeue` or `hurry`."),
     "item": (
         {"type": "string"},
         "Name of the view: `goroutine`, `threadcreate`, `profile`, `heap` and others.",

@@ -75,7 +75,7 @@ async def test_every_answer_forbids_what_it_does_not_need(site: Site, path: str)
         assert "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["X-Frame-Options"] == "DENY"
-        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["Referrer-Policy"] == "same-origin"
         assert "Python" not in response.headers["Server"]
         assert "Access-Control-Allow-Origin" not in response.headers
 

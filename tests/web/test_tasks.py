@@ -88,7 +88,9 @@ async def test_nothing_is_told_to_a_task_that_is_not_in_flight(site: Site) -> No
     assert not await site.records(f"azul.{PREFIX}.system.task")
 
 
-@pytest.mark.parametrize("plugin", ["with/slash", "per%cent", "sp ace", "ünï", "..", "<b>", "?q=1#x"])
+@pytest.mark.parametrize(
+    "plugin", ["with/slash", "per%cent", "sp ace", "ünï", "..", "<b>", "?q=1#x", "{b}"]
+)
 async def test_a_plugin_may_be_called_anything(site: Site, plugin: str) -> None:
     await site.make_tables()
     await site.put_tasks([task(1, plugin=plugin)])

@@ -1,0 +1,1 @@
+"""The pages in a real browser, headless: by keyboard, with and without script."""
