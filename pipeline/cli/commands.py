@@ -10,11 +10,11 @@ import typer
 from pipeline import __version__
 from pipeline.cli import (
     config,
+    consumers,
     filetype,
     get,
     parked,
     plugin,
-    plugins,
     reprocess,
     scan,
     search,
@@ -41,7 +41,7 @@ GROUPS = (
     get,
     search,
     where,
-    plugins,
+    consumers,
     plugin,
     tasks,
     parked,

@@ -142,7 +142,7 @@ async def test_a_consumer_may_be_called_anything(site: Site, name: str) -> None:
 
 
 async def test_the_longest_key_has_its_page(site: Site) -> None:
-    name = "x" * (limits.CONSUMER_KEY_MAX_BYTES - len("-1.2-binary-allsrc-alltype-L"))
+    name = "x" * (limits.CONSUMER_KEY_MAX_BYTES - len('"-1.2-binary-allsrc-alltype-L"'))
     await fetch(site.client, site.url, name=name, r_live="true")
     [shown] = (await site.json("/api/consumers"))["consumers"]
     assert (await site.json(f"/api/consumers/{shown['key']}"))["name"] == name

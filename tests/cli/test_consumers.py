@@ -1,4 +1,4 @@
-"""plugins, pause, resume: who is behind, and whether tasks are handed out."""
+"""consumers, pause, resume: who is behind, and whether tasks are handed out."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ async def _consume(site: Site) -> None:
 
 
 def test_plugins_are_listed_with_the_lag_of_each_lane_and_what_is_out(headrace: Command) -> None:
-    assert headrace("plugins").lines == []
+    assert headrace("consumers").lines == []
     headrace.prepare(_consume)
-    feed, plug = (line.split("\t") for line in headrace("plugins").lines)
+    feed, plug = (line.split("\t") for line in headrace("consumers").lines)
     assert feed[:7] == [
         "feed\\x1b[31m-1.2-binary-allsrc-alltype-L",
         "passive",
@@ -46,23 +46,23 @@ def test_plugins_are_listed_with_the_lag_of_each_lane_and_what_is_out(headrace: 
         "1",
         "0",
     ], "its source has no topics, so it has no position there"
-    assert [line.split("\t")[1] for line in headrace("plugins", "--name", "plug").lines] == ["active"]
-    page = headrace("plugins", "-n", "1", "--json").json
+    assert [line.split("\t")[1] for line in headrace("consumers", "--name", "plug").lines] == ["active"]
+    page = headrace("consumers", "-n", "1", "--json").json
     assert (len(page["consumers"]), page["total"], page["pause"]["state"]) == (1, 2, "none")
-    rest = headrace("plugins", "-n", "1", "--after", page["next"], "--json").json
+    rest = headrace("consumers", "-n", "1", "--after", page["next"], "--json").json
     assert [one["name"] for one in rest["consumers"]] == ["plug"]
 
 
 def test_a_pause_is_told_until_it_is_ended(headrace: Command) -> None:
     assert "No tasks are handed out until" in headrace("pause").text
-    assert "No tasks are handed out until" in headrace("plugins").err
+    assert "No tasks are handed out until" in headrace("consumers").err
     assert headrace("pause", "--json").json["state"] == "paused"
     assert headrace("resume").lines == ["Tasks are handed out."]
-    assert "No tasks" not in headrace("plugins").err
+    assert "No tasks" not in headrace("consumers").err
     assert headrace("resume", "--json").json["state"] == "none"
 
 
-@pytest.mark.parametrize("words", ["plugins", "pause", "resume"])
+@pytest.mark.parametrize("words", ["consumers", "pause", "resume"])
 def test_every_command_explains_itself_with_an_example(headrace: Command, words: str) -> None:
     text = headrace.plain(words, "--help").text
     assert f"Example: headrace {words}" in text

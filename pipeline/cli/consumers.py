@@ -1,4 +1,4 @@
-"""headrace plugins, pause, resume: who consumes, how far behind it is, and whether tasks are handed out."""
+"""headrace consumers, pause, resume: who consumes, how far behind it is, whether tasks are handed out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Limit = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("plugins")(list_plugins)
+    app.command("consumers")(list_consumers)
     app.command("pause")(pause)
     app.command("resume")(resume)
 
 
-def list_plugins(
+def list_consumers(
     context: typer.Context,
     *,
     name: Annotated[str | None, typer.Option("--name", help="Only those of one name.")] = None,
@@ -40,7 +40,7 @@ def list_plugins(
 
     Tasks are those in flight by state; parked ones were given up after their last try.
 
-    Example: headrace plugins --name entropy
+    Example: headrace consumers --name entropy
     """
     settings = settings_of(context, data=str(data) if data else None)
     page, pause = run_loop(_look(settings, name=name, limit=limit, after=after))
