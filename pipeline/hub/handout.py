@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Fetched:
     not_ready: tuple[str, ...] = ()
     """Subscriptions that read no topic."""
     paused: bool = False
+    moved: bool = False
+    """Its consumer is not served here any more: another process may have more."""
 
     @property
     def ready(self) -> bool:
@@ -90,6 +92,8 @@ class HandOut:
         self._gates = gates
         self._min_wait_seconds = min_wait_seconds
         self._cursors: dict[str, Cursor] = {}
+        self._term = 0
+        """Grows whenever everything is let go: what an earlier one opens is of no use."""
         self._opening: dict[str, asyncio.Lock] = {}
         self._filters: dict[object, Filter] = {}
         self._burying: set[asyncio.Task[Any]] = set()
@@ -105,11 +109,20 @@ class HandOut:
 
         What is not answered in time goes out again there. Safe to repeat.
         """
+        self._term += 1
         cursors, self._cursors = self._cursors, {}
         for cursor in cursors.values():
             cursor.leaving = True
         self._feeds.wake()
-        await asyncio.gather(*(cursor.close() for cursor in cursors.values()))
+        await asyncio.gather(self._opened(), *(cursor.close() for cursor in cursors.values()))
+
+    async def _opened(self) -> None:
+        """Wait until no cursor is being opened: opening one may commit where it begins."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limits.HUB_LET_GO_SECONDS):
+                for opening in list(self._opening.values()):
+                    async with opening:
+                        pass
 
     async def tidy(self) -> None:
         """Stop reading for consumers that have not asked for long; their positions stay.
@@ -136,13 +149,16 @@ class HandOut:
             TooLarge: There are too many consumers.
             Unavailable: The log does not answer.
         """
-        deadline = asyncio.get_running_loop().time() + wanted.deadline
+        deadline, term = asyncio.get_running_loop().time() + wanted.deadline, self._term
         await self._notices.ready()
         await self._deleted.ready()
         if wanted.is_task and self._since_pause() < limits.HUB_PAUSED_SECONDS:
             yield Fetched(paused=True)
             return
-        cursor = await self._cursor(wanted)
+        cursor = await self._cursor(wanted, term)
+        if cursor is None or cursor.leaving:
+            yield Fetched(not_ready=wanted.consumer.subscriptions, moved=True)
+            return
         fetched = Fetched(not_ready=tuple(lane.name for lane in cursor.lanes if not lane.next))
         taken: list[Taken] = []
         with cursor.request():
@@ -150,6 +166,7 @@ class HandOut:
                 taken += await self._collect(cursor, wanted, fetched.removed, deadline, gone)
                 await cursor.settled()
                 fetched.events = await self._given(wanted, taken)
+                fetched.moved = cursor.leaving
                 yield fetched
             except BaseException:
                 cursor.give_back(taken)
@@ -162,16 +179,20 @@ class HandOut:
 
     # --- the cursor ---
 
-    async def _cursor(self, wanted: Wanted) -> Cursor:
-        """Return the cursor of a consumer key where this request is to read on."""
+    async def _cursor(self, wanted: Wanted, term: int) -> Cursor | None:
+        """Return the cursor of a consumer key where this request reads on; None when the term is over."""
         key = wanted.consumer.key
         async with self._opening.setdefault(key, asyncio.Lock()):
+            if term != self._term:
+                return None
             begin = self._begin(wanted)
             cursor = self._cursors.get(key)
             skipped = self._notices.paused_unix if begin is Begin.AT_END else None
             if cursor is None:
                 cursor = Cursor(self._log, self._feeds, lanes_of(self._prefix, wanted.consumer))
                 await cursor.open(begin)
+                if term != self._term:
+                    return None
                 self._cursors[key] = cursor
             elif begin is not Begin.STORED:
                 async with cursor.turn:
