@@ -15,6 +15,7 @@ from pipeline.events import forms
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import Model
 from pipeline.web.context import parts_of, sharing_of
+from pipeline.web.delivery import delivered
 from pipeline.web.hub_fetch_query import FetchQuery
 from pipeline.web.hub_problems import HubProblem, Refused
 from pipeline.web.hub_query import wanted_of
@@ -49,7 +50,7 @@ def fetching(*, task: bool) -> Handler:
 
 
 async def _send(request: web.Request, model: Model, answer: Answer, *, avro: bool) -> web.StreamResponse:
-    """Send an answer; it has been handed to the network when this returns."""
+    """Send an answer; it has reached the client's machine when this returns."""
     boundary = secrets.token_hex(_BOUNDARY_BYTES)
     info, events = answer.info, b'{"events":[%b]}' % answer.events
     if avro:
@@ -63,8 +64,8 @@ async def _send(request: web.Request, model: Model, answer: Answer, *, avro: boo
     response = web.StreamResponse(headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
     response.content_length = len(body)
     await response.prepare(request)
-    await response.write(body)
-    await response.write_eof()
+    await response.write_eof(body)
+    await delivered(request)
     return response
 
 
