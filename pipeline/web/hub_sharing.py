@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import ceil
 
 import aiohttp
 import msgspec
@@ -80,6 +81,7 @@ class Sharing:
         self._notices = notices
         self._shares = shares
         self._url = ""
+        self._closing = False
         self._client: aiohttp.ClientSession | None = None
         self._tidying: asyncio.Task[None] | None = None
 
@@ -95,6 +97,7 @@ class Sharing:
         if tidying is not None:
             tidying.cancel()
             await asyncio.wait([tidying])
+        self._closing = True
         await self._shares.close()
         await self._handout.close()
         client, self._client = self._client, None
@@ -138,22 +141,24 @@ class Sharing:
         share = self._notices.share_of(wanted.consumer.key)
         time = asyncio.get_running_loop().time
         deadline = time() + max(wanted.deadline, limits.HUB_PASS_SECONDS)
-        while True:
-            if share in self._shares.mine:
-                async with self._handout.fetch(wanted, gone) as fetched:
-                    yield answer_of(fetched)
-                return
+        while not self._closing:
+            left = _within(wanted, deadline - time())
             server = self._notices.server(share)
-            if server is not None and server != self._url:
-                async with self._passed_on(server, wanted, gone) as answer:
+            if share in self._shares.mine:
+                async with self._handout.fetch(left, gone) as fetched:
+                    if fetched.events or not fetched.moved:
+                        yield answer_of(fetched)
+                        return
+            elif server is not None and server != self._url:
+                async with self._passed_on(server, left, gone) as answer:
                     if answer is not None:
                         yield answer
                         return
             if time() >= deadline or gone():
-                names = ",".join(wanted.consumer.subscriptions)
-                yield Answer(FetchInfo(0, 0, ready=False, paused=False, consumers_not_ready=names), b"")
-                return
+                break
             await asyncio.sleep(limits.HUB_MOVING_SECONDS)
+        names = ",".join(wanted.consumer.subscriptions)
+        yield Answer(FetchInfo(0, 0, ready=False, paused=False, consumers_not_ready=names), b"")
 
     @asynccontextmanager
     async def _passed_on(
@@ -163,7 +168,8 @@ class Sharing:
         connection = None
         try:
             connection = await self._connect(server, wanted)
-            answer = await _answer_from(connection, gone)
+            async with asyncio.timeout(wanted.deadline + limits.HUB_LATE_SECONDS):
+                answer = await _answer_from(connection, gone)
         except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError
             _log.debug("a share cannot be reached", server=server, reason=str(error))
             answer = None
@@ -195,11 +201,17 @@ class Sharing:
             await self._notices.ready()
             if self._notices.share_of(wanted.consumer.key) in self._shares.mine:
                 async with self._handout.fetch(wanted, lambda: gone(request)) as fetched:
-                    await _answer_over(connection, answer_of(fetched))
+                    if fetched.events or not fetched.moved:
+                        await _answer_over(connection, answer_of(fetched))
         except (HeadraceError, TypeError, OSError) as error:  # TypeError: another kind of message
             _log.debug("a request that was passed on has no answer", reason=str(error))
         await connection.close()
         return connection
+
+
+def _within(wanted: Wanted, seconds: float) -> Wanted:
+    """Return a request that waits no longer than this; one that waits at all waits for a second."""
+    return msgspec.structs.replace(wanted, deadline=min(wanted.deadline, max(1, ceil(seconds))))
 
 
 async def _answer_from(
