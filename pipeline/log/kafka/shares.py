@@ -60,10 +60,13 @@ class KafkaShares:
     async def _stay(self, holder: Holder) -> None:
         pause_seconds = limits.CALL_BACKOFF_SECONDS
         while True:
+            begun = self._clock.monotonic()
             try:
                 await self._be_member(holder)
             except (errors.KafkaError, OSError) as error:
                 _log.warning("not a member of the group", group=self._group, reason=str(error))
+            if self._clock.monotonic() - begun > limits.CALL_BACKOFF_MAX_SECONDS:
+                pause_seconds = limits.CALL_BACKOFF_SECONDS  # it was a member: this is another trouble
             await self._clock.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
 
