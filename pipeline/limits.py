@@ -414,6 +414,8 @@ LIST_PAGE_MAX = 1000
 """Most tasks, parked entries or topics on one page."""
 OBJECT_DOCUMENTS_MAX = 100
 """Most documents shown of one object."""
+HURRY_RECORDS_PER_PARTITION = 100_000
+"""Newest records of each partition that are looked at for the event of a file to be hurried."""
 WHERE_RECORDS_MAX = 2_000_000
 """Most log records one life line reads."""
 WHERE_SECONDS = 30.0

@@ -22,13 +22,20 @@ class Scanned(NamedTuple):
     cut: str
 
 
-async def scan(log: Log, topics: Mapping[str, int], needles: Sequence[bytes], clock: Clock) -> Scanned:
+async def scan(
+    log: Log,
+    topics: Mapping[str, int],
+    needles: Sequence[bytes],
+    clock: Clock,
+    *,
+    newest: int | None = None,
+) -> Scanned:
     """Read topics from start to present end; return the records with a needle in key or value.
 
-    `topics` gives the number of partitions of each. Bounded by `limits.WHERE_RECORDS_MAX`, `WHERE_SECONDS`
-    and `WHERE_HITS_MAX`.
+    `topics` gives the number of partitions of each; of each partition only the `newest` so many offsets are
+    read, when that is given. Bounded by `limits.WHERE_RECORDS_MAX`, `WHERE_SECONDS` and `WHERE_HITS_MAX`.
     """
-    bounds = await _bounds(log, topics)
+    bounds = await _bounds(log, topics, newest)
     ends = {place: range_.end for place, range_ in bounds.items()}
     deadline = clock.monotonic() + limits.WHERE_SECONDS
     hits: list[Record] = []
@@ -47,10 +54,14 @@ async def scan(log: Log, topics: Mapping[str, int], needles: Sequence[bytes], cl
     return Scanned(hits, records_read, "")
 
 
-async def _bounds(log: Log, topics: Mapping[str, int]) -> dict[TopicPartition, Bounds]:
+async def _bounds(log: Log, topics: Mapping[str, int], newest: int | None) -> dict[TopicPartition, Bounds]:
     places = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
     bounds = await log.bounds(places)
-    return {place: range_ for place, range_ in bounds.items() if range_.end > range_.start}
+    return {
+        place: Bounds(start if newest is None else max(start, end - newest), end)
+        for place, (start, end) in bounds.items()
+        if end > start
+    }
 
 
 def _reached(reader: Reader, ends: Mapping[TopicPartition, int]) -> bool:

@@ -6,7 +6,7 @@ Everything shown is escaped by the templates; text of strangers is made visible 
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from msgspec import Meta
@@ -38,6 +38,12 @@ class StartAsked(Asked, frozen=True):
     stored: Annotated[
         str, Meta(pattern="^([0-9a-f]{64})?$", description="An object that was just submitted.")
     ] = ""
+
+
+class ObjectAsked(Asked, frozen=True):
+    """The query of the page of one file."""
+
+    done: Annotated[Literal["", "hurry"], Meta(description="What was just done.")] = ""
 
 
 async def start(request: web.Request) -> web.Response:
@@ -83,10 +89,10 @@ async def _results(parts: Parts, text: str) -> tuple[list[FileSeen], int, str]:
 
 async def object_page(request: web.Request) -> web.Response:
     """Show what is known about one file."""
-    asked(request, Nothing)
+    wanted = asked(request, ObjectAsked)
     known = await objects.known(request, sha256_of(request))
     file = next(iter(files_in(known.documents)), FileSeen(known.sha256))
-    return render("object.html", known=known, file=file)
+    return render("object.html", known=known, file=file, done=wanted.done)
 
 
 async def static(request: web.Request) -> web.Response:
@@ -115,6 +121,7 @@ ROUTES = (
         handler=object_page,
         summary="The page of one file",
         tag="pages",
+        query=ObjectAsked,
         media=MEDIA,
         errors=(400, 404, 503),
     ),

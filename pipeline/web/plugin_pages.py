@@ -14,17 +14,17 @@ from aiohttp import web
 from msgspec import Meta
 
 from pipeline import limits
-from pipeline.errors import BadInput, NotFound, Unavailable
+from pipeline.errors import BadInput, Conflict, NotFound, Unavailable
 from pipeline.events.parked import ParkedEntry
 from pipeline.hub.standing import belongs, lost_by
 from pipeline.hub.tasks import State, Task
-from pipeline.web import consumers, parked, pause, tasks
+from pipeline.web import consumers, hurry, parked, pause, tasks
 from pipeline.web.consumers import ConsumersAsked
 from pipeline.web.context import fresh_tables, parts_of
 from pipeline.web.html import MEDIA, render
 from pipeline.web.paging import cut
 from pipeline.web.problems import status_of
-from pipeline.web.routes import Asked, Handler, Route, asked
+from pipeline.web.routes import Asked, Handler, Nothing, Route, asked
 
 Done = Literal["", "pause", "resume", "hold", "release", "requeue", "hurry", "replay"]
 Mark = Annotated[str, Meta(max_length=4096, description="The mark of the page before.")]
@@ -62,7 +62,7 @@ def _explained(handler: Handler) -> Handler:
     async def explain(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except (BadInput, NotFound, Unavailable) as error:
+        except (BadInput, NotFound, Conflict, Unavailable) as error:
             return render("problem.html", http_status=status_of(error), error=error)
 
     return explain
@@ -152,6 +152,13 @@ async def post_replay(request: web.Request) -> web.Response:
     return _back(_place(consumer), done="replay", about=replayed.id)
 
 
+async def post_hurry(request: web.Request) -> web.Response:
+    """Send a file through again and go back to its page."""
+    asked(request, Nothing)
+    hurried = await hurry.hurry(request)
+    return _back(f"/objects/{hurried.sha256}", done="hurry")
+
+
 def _place(consumer: str) -> str:
     """Return the page a button was on: never an address from the request, only a key in one of ours."""
     return f"/plugins/{quote(consumer, safe='')}" if consumer else "/tasks"
@@ -166,7 +173,6 @@ _FORM: dict[str, Any] = {
     "methods": ("POST",),
     "tag": "pages",
     "media": "",
-    "query": FormAsked,
     "status": 303,
     "text": "For the buttons of the pages; the browser is sent back to the page.",
 }
@@ -200,6 +206,7 @@ ROUTES = (
         path="/plugins/pause",
         handler=_explained(post_pause),
         summary="Pause plugins from their page",
+        query=FormAsked,
         errors=(400, 403, 503),
         **_FORM,
     ),
@@ -207,6 +214,7 @@ ROUTES = (
         path="/plugins/resume",
         handler=_explained(post_resume),
         summary="End the pause from the page",
+        query=FormAsked,
         errors=(400, 403, 503),
         **_FORM,
     ),
@@ -214,6 +222,7 @@ ROUTES = (
         path="/tasks/{task}/{word}",
         handler=_explained(post_word),
         summary="Steer a task from its page",
+        query=FormAsked,
         errors=(400, 403, 404, 503),
         **_FORM,
     ),
@@ -221,7 +230,15 @@ ROUTES = (
         path="/parked/{entry}/replay",
         handler=_explained(post_replay),
         summary="Put a parked record back from its page",
+        query=FormAsked,
         errors=(400, 403, 404, 503),
+        **_FORM,
+    ),
+    Route(
+        path="/objects/{sha256}/hurry",
+        handler=_explained(post_hurry),
+        summary="Send a file through again from its page",
+        errors=(400, 403, 404, 409, 503),
         **_FORM,
     ),
 )
