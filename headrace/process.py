@@ -61,8 +61,8 @@ def main(plugin: Plugin, arguments: Sequence[str] | None = None) -> None:
     """Run a plugin as the program it is; ends the process with the exit codes of `headrace`."""
     asked = _parser(plugin).parse_args(arguments)
     from pipeline import logs
-    from pipeline.cli.main import INTERRUPTED, exit_code
     from pipeline.errors import HeadraceError
+    from pipeline.exits import INTERRUPTED, exit_code
     from pipeline.settings import LoggingSettings
 
     logs.configure(LoggingSettings(level="INFO", format="console"))

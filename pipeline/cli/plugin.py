@@ -11,9 +11,9 @@ import typer
 from pipeline.cli import output
 from pipeline.cli.client import running
 from pipeline.cli.loop import run_loop
-from pipeline.cli.main import INTERRUPTED
 from pipeline.cli.paths import check_there
 from pipeline.cli.state import settings_of
+from pipeline.exits import INTERRUPTED
 
 if TYPE_CHECKING:
     from headrace.testing import Outcome
