@@ -73,6 +73,8 @@ def _responses(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, 
         content = {route.media: {"schema": schemas[repr(route.answer)]}}
     elif route.media:
         content = {route.media: {}}
+    if route.other_media:
+        content[route.other_media] = {}
     problem = {"application/json": {"schema": schemas[repr(route.problem or Problem)]}}
     responses: dict[str, Any] = {}
     for status in (route.status, *route.also):

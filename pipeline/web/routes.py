@@ -40,6 +40,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = None
     """Type of the JSON answer; None when it is not JSON."""
     media: str = "application/json"
+    other_media: str = ""
+    """Media type of the answer to clients that prefer it."""
     also: tuple[int, ...] = ()
     """Further statuses with the same body."""
     errors: tuple[int, ...] = ()

@@ -29,6 +29,8 @@ from pipeline.settings import load
 from pipeline.web.server import serve
 
 PREFIX = "test01"
+PAGE = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+"""Headers of a browser that opens a page."""
 SOURCED = f"azul.{PREFIX}.testing.binary.sourced"
 
 

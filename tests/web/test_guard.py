@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import limits
-from tests.web.site import Site, opened
+from tests.web.site import PAGE, Site, opened
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_our_own_page_may_submit(site: Site) -> None:
     "path", ["/", "/api/status", "/metrics", "/openapi.json", "/nope", "/static/start.js"]
 )
 async def test_every_answer_forbids_what_it_does_not_need(site: Site, path: str) -> None:
-    async with site.client.get(site.url + path) as response:
+    async with site.client.get(site.url + path, headers=PAGE) as response:
         policy = response.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy

@@ -10,6 +10,7 @@ import pytest
 from pipeline.log.port import NewRecord
 from tests.web.html import Page, assert_harmless, assert_labelled, load
 from tests.web.site import SOURCED, Site, sha256, task
+from tests.web.site import PAGE, SOURCED, Site, sha256, task
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -21,6 +22,45 @@ HOSTILE = [
     "\x1b[31mred\x00",
     "javascript:alert(1)",
 ]
+ALLOWED_LINKS = re.compile(r"(/[^/\\]|/$|#|http://127\.0\.0\.1:60\d\d/$)")
+
+
+class _Page(HTMLParser):
+    """Collects what a browser would act upon."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+async def _page(site: Site, path: str, status: int = 200) -> _Page:
+    async with site.client.get(site.url + path, headers=PAGE) as response:
+        assert response.status == status
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+        text = await response.text()
+    assert "\u202e" not in text
+    assert not re.search("[\x00-\x08\x0b-\x1f]", text)
+    return _Page(text)
+
+
+def _assert_harmless(page: _Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in {"iframe", "object", "embed", "base"}
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        if tag == "script":
+            assert attributes["src"] == "/static/start.js"
+        if tag == "img":
+            assert attributes["src"] == "/static/icon.svg"
+        for name in ("href", "action"):
+            assert ALLOWED_LINKS.match(attributes.get(name) or "#"), attributes
 
 
 async def test_hostile_names_are_text_wherever_they_are_shown(site: Site) -> None:
@@ -45,7 +85,7 @@ async def test_hostile_names_are_text_wherever_they_are_shown(site: Site) -> Non
 
 @pytest.mark.parametrize("query", HOSTILE[:6])
 async def test_a_hostile_search_is_shown_as_text(site: Site, query: str) -> None:
-    async with site.client.get(site.url + "/", params={"q": query}) as response:
+    async with site.client.get(site.url + "/", params={"q": query}, headers=PAGE) as response:
         text = await response.text()
         assert response.status == 200
     page = Page(text)
@@ -89,7 +129,7 @@ async def test_the_page_of_a_submission_names_it(site: Site) -> None:
     answer = await site.submit(b"just now")
     page = await load(site, f"/?stored={answer['sha256']}")
     assert any(answer["sha256"] in word for word in page.words)
-    async with site.client.get(site.url + "/?stored=<b>") as response:
+    async with site.client.get(site.url + "/?stored=<b>", headers=PAGE) as response:
         assert response.status == 400
 
 
@@ -120,3 +160,39 @@ async def test_a_file_nobody_knows_has_no_page(site: Site) -> None:
 @pytest.mark.parametrize("name", ["nope.css", "..%2fpages.py", "%2e%2e%2f%2e%2e%2fsettings.py"])
 async def test_no_other_file_is_sent(site: Site, name: str) -> None:
     await site.json(f"/static/{name}", status=404)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (PAGE["Accept"], "text/html"),
+        ("text/html", "text/html"),
+        ("text/html, */*;q=0.1", "text/html"),
+        ("TEXT/HTML ; charset=utf-8 ; q=0.5, text/*;q=0.4", "text/html"),
+        ("text/plain;q=0.2, text/html;q=0.3", "text/html"),
+        ("text/plain;q=0, */*", "text/html"),
+        (None, "text/plain"),
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/*", "text/plain"),
+        ("text/plain", "text/plain"),
+        ("text/html, text/plain", "text/plain"),
+        ("text/html;q=0.4, text/plain;q=0.5", "text/plain"),
+        ("text/html;q=0, */*;q=0.1", "text/plain"),
+        ("text/html;q=many, */*;q=0.1", "text/plain"),
+        ("text/html;q=7", "text/plain"),
+        ("application/json", "text/plain"),
+        (",;,q=", "text/plain"),
+    ],
+)
+async def test_a_program_is_greeted_as_it_expects_and_a_browser_sees_the_page(
+    site: Site, accept: str | None, media: str
+) -> None:
+    """Contract: dispatcher section 20. aiohttp's client asks for anything unless told not to."""
+    headers = {} if accept is None else {"Accept": accept}
+    skipped = ["Accept"] if accept is None else []
+    async with site.client.get(site.url, headers=headers, skip_auto_headers=skipped) as response:
+        text = await response.text()
+        assert (response.status, response.content_type, response.charset) == (200, media, "utf-8")
+        assert response.headers["Vary"] == "Accept"
+    assert (text == "Azul Dispatcher") == (media == "text/plain")

@@ -12,7 +12,7 @@ from opensearchpy import AsyncOpenSearch
 from tests.conftest import S3Server
 from tests.databases import postgres_schema
 from tests.stores import s3_url
-from tests.web.site import Site, opened, sha256, task
+from tests.web.site import PAGE, Site, opened, sha256, task
 
 pytestmark = [pytest.mark.kafka, pytest.mark.s3, pytest.mark.postgres, pytest.mark.opensearch]
 
@@ -81,7 +81,7 @@ async def test_a_file_goes_its_whole_way_over_the_real_servers(servers: Site) ->
     status = await servers.json("/api/status")
     assert status["ready"]
     assert [part["kind"] for part in status["parts"]] == ["kafka", "s3", "postgresql", "opensearch"]
-    async with servers.client.get(servers.url + "/") as response:
+    async with servers.client.get(servers.url + "/", headers=PAGE) as response:
         assert "big.bin" in await response.text()
 
 

@@ -15,7 +15,7 @@ from pipeline import limits
 from pipeline.clock import ManualClock
 from pipeline.hub.changelogs import app_id
 from pipeline.log.port import TopicPartition
-from tests.web.site import PREFIX, SOURCED, Site, opened, task
+from tests.web.site import PAGE, PREFIX, SOURCED, Site, opened, task
 
 START = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 PLACE = TopicPartition(SOURCED, 0)
@@ -81,7 +81,7 @@ async def test_a_part_that_is_down_is_named_and_everything_else_still_answers(
     async with site.client.get(site.url + "/api/topics") as response:
         assert response.status == 503
         assert int(response.headers["Retry-After"]) > 0
-    async with site.client.get(site.url + "/") as response:
+    async with site.client.get(site.url + "/", headers=PAGE) as response:
         assert response.status == 200
         assert "not ready" in await response.text()
 
