@@ -24,6 +24,7 @@ from pipeline.hub.changelogs import app_id
 from pipeline.identify.pool import ParserPool, parser_pool
 from pipeline.log.lag import lag
 from pipeline.log.location import embedded_folder, kafka_connection
+from pipeline.log.membership import count_restart
 from pipeline.log.port import TopicPartition
 from pipeline.log.transport.app import App, create_app, embedded_broker, kafka_broker
 from pipeline.log.transport.watchdog import Watchdog
@@ -140,6 +141,7 @@ async def _supervise(
             await _run(parts, name, attach, stop, pages)
         except HeadraceError as error:
             metrics.AGENT_FAILED.labels(name).inc()
+            count_restart(app_id(parts.settings.events.prefix, name), error)
             log.warning("agent starts again", agent=name, reason=str(error), in_seconds=pause_seconds)
         try:
             async with asyncio.timeout(pause_seconds):

@@ -15,7 +15,7 @@ from functools import partial
 import faust
 
 from agents import registers
-from pipeline import metrics
+from pipeline import metrics, metrics_hub
 from pipeline.app import Parts
 from pipeline.errors import BadInput, Conflict
 from pipeline.events.task import decode_task
@@ -28,6 +28,8 @@ from pipeline.hub.retries import (
     status_record,
 )
 from pipeline.hub.tasks import advance, policy_of
+from pipeline.hub.tasks import Task, advance, policy_of
+from pipeline.log.lag import Watermark
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
 from pipeline.processing import park, patiently, poison, publish, readable
@@ -36,6 +38,10 @@ from tables.in_flight import InFlight
 
 NAME = "track"
 STATUS = "status"
+_TRACKING = {"started": "started", "errored": "errored", "exhausted": "lost"}
+"""What happens to tasks as the dispatcher contract counts it (section 20)."""
+_TRIES_COUNTED = 2
+"""Tasks that end at this try or later are counted together."""
 
 
 def topics(parts: Parts) -> list[str]:
@@ -87,6 +93,7 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
         except BadInput as error:
             put_aside.append(poison(record, error))
             continue
+        ended = tasks.find(event.dequeued) if event.kind == "finished" else None
         tasks.stage(change)
         if change.offer is not None:
             out.append(retry_record(prefix, change.offer))
@@ -96,6 +103,9 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
             put_aside.append(task)
         for what in change.counted:
             metrics.TASK_EVENTS.labels(what).inc()
+        if change.counted:
+            metrics.TASK_EVENTS.labels(change.counted).inc()
+            _count_as_tracking(change.counted, ended)
     await publish(parts, NAME, out)
     await park(parts, NAME, put_aside)
     try:
@@ -105,4 +115,15 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
         return
     await tasks.flushed()
     metrics.TASKS.set(len(tasks))
+    metrics_hub.TRACKED.labels("lost-tasks").set(len(tasks))
     batch.acknowledge()
+
+
+def _count_as_tracking(what: str, task: Task | None) -> None:
+    """Count what happened to a task under the dispatcher's names as well."""
+    if what == "finished":
+        what = f"finished-{min(task.attempt if task else 0, _TRIES_COUNTED)}"
+    else:
+        what = _TRACKING.get(what, "")
+    if what:
+        metrics_hub.TRACKING.labels(what).inc()

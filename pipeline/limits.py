@@ -20,6 +20,8 @@ EVENTS_INLINE = 20
 """Events prepared on the event loop; more at once go to a thread."""
 METRIC_NAMES_MAX = 1000
 """Most names of plugins that metrics tell apart; the others are counted together."""
+METRIC_NAME_MAX_CHARS = 128
+"""Longest name that metrics show."""
 DELETIONS_MAX = 5_000_000
 """Most keys, links, authors and submissions that are held as deleted."""
 INSERTS_MAX_BYTES = 256 * MIB

@@ -1,14 +1,36 @@
-"""Every metric by name, in one registry that `/metrics` prints.
+"""Every metric by name, in the registries that `/metrics` prints.
 
-Names follow ``headrace_<thing>_<unit>_total``; the hub's are those of the dispatcher contract, section 20.
-docs/operating.md lists them all and a test compares.
+Names follow ``headrace_<thing>_<unit>_total``; the hub's are those of the dispatcher contract, section 20,
+most of them in `pipeline.metrics_hub`. docs/operating.md and docs/dispatcher-metrics.md list them all and a
+test compares.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import re
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+# They would be one more series for each, of no use to those who know these metrics.
+disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
 REGISTRY = CollectorRegistry(auto_describe=True)
+PLAIN = CollectorRegistry(auto_describe=True)
+"""Counters printed under the very name they are given; to others the library adds ``_total``."""
+_ADDED = re.compile(rb"^((?:# (?:HELP|TYPE) )?\w+)_total\b", re.MULTILINE)
+
+
+def printed() -> bytes:
+    """Return every metric in Prometheus' text format."""
+    return generate_latest(REGISTRY) + _ADDED.sub(rb"\1", generate_latest(PLAIN))
+
 
 _CALL_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60)
 _STREAM_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

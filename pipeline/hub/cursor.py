@@ -16,6 +16,7 @@ from enum import Enum, auto
 import structlog
 
 from pipeline import limits
+from pipeline.hub.counts import READ
 from pipeline.hub.feeds import Feeds
 from pipeline.hub.lane import HISTORIC, RETRY, Lane
 from pipeline.hub.taking import Sieve, Taken, take
@@ -212,7 +213,9 @@ class Cursor:
             for place in lane.rotation():
                 position = lane.next[place]
                 if position < self._feeds.end(place):
+                    sieve.watch.start()
                     chunk = await self._feeds.chunk(place, position)
+                    sieve.watch.lap(READ)
                     return take(lane, chunk, sieve, wanted, removed)
         return None
 

@@ -20,6 +20,9 @@ Held = Mapping[int, str]
 class Gate(Protocol):
     """One of the things events have to pass."""
 
+    step: str
+    """What its time and failures are counted under."""
+
     async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
         """Say which of some events their consumer does not receive.
 
@@ -34,6 +37,8 @@ class EndedTasks:
     Args:
         in_flight: Says whether the task of a try is still in flight, waiting for just that retry.
     """
+
+    step = "EndedTasks"
 
     def __init__(self, in_flight: Callable[[str], Awaitable[bool]]) -> None:
         self._in_flight = in_flight
@@ -50,6 +55,8 @@ class EndedTasks:
 
 class Expressions:
     """Holds back what the expression of a request does not match."""
+
+    step = "FilterExpression"
 
     async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
         """Say which events do not match; retries have matched before."""

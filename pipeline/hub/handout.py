@@ -19,6 +19,7 @@ import structlog
 from pipeline import limits
 from pipeline.clock import Clock
 from pipeline.hub.chunk import Chunk, Index
+from pipeline.hub.counts import METADATA, UPGRADE, Stopwatch, count_consumed, failing
 from pipeline.hub.cursor import Begin, Cursor
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.feeds import Feeds
@@ -27,9 +28,10 @@ from pipeline.hub.gates import Gate
 from pipeline.hub.handing import Worker, as_given, as_tasks
 from pipeline.hub.lane import lanes_of
 from pipeline.hub.notices import Notices
-from pipeline.hub.taking import Sieve, Taken
+from pipeline.hub.taking import DELETED_STEP, Sieve, Taken
 from pipeline.hub.wanted import Wanted
 from pipeline.log.port import Log, NewRecord
+from pipeline.metrics_hub import CONSUME_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,8 @@ class Fetched:
     paused: bool = False
     moved: bool = False
     """Its consumer is not served here any more: another process may have more."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """What it took."""
 
     @property
     def ready(self) -> bool:
@@ -151,7 +155,8 @@ class HandOut:
         """
         deadline, term = asyncio.get_running_loop().time() + wanted.deadline, self._term
         await self._notices.ready()
-        await self._deleted.ready()
+        with failing(CONSUME_ERRORS, DELETED_STEP):
+            await self._deleted.ready()
         if wanted.is_task and self._since_pause() < limits.HUB_PAUSED_SECONDS:
             yield Fetched(paused=True)
             return
@@ -163,10 +168,12 @@ class HandOut:
         taken: list[Taken] = []
         with cursor.request():
             try:
-                taken += await self._collect(cursor, wanted, fetched.removed, deadline, gone)
+                taken += await self._collect(cursor, wanted, fetched, deadline, gone)
                 await cursor.settled()
                 fetched.events = await self._given(wanted, taken)
                 fetched.moved = cursor.leaving
+                fetched.events = await self._given(wanted, taken, fetched.watch)
+                count_consumed(fetched.watch)
                 yield fetched
             except BaseException:
                 cursor.give_back(taken)
@@ -215,7 +222,7 @@ class HandOut:
         self,
         cursor: Cursor,
         wanted: Wanted,
-        removed: Counter[str],
+        fetched: Fetched,
         deadline: float,
         gone: Callable[[], bool],
     ) -> list[Taken]:
@@ -245,12 +252,35 @@ class HandOut:
                         break
                     if len(more) < missing and time() < until:
                         await _wait(news, deadline)
+            while True:
+                news.clear()
+                until = time() + limits.HUB_PASS_SECONDS
+                if wanted.deadline:
+                    until = min(until, deadline)
+                missing = wanted.count - len(taken)
+                async with cursor.turn:
+                    sieve = self._sieve(wanted, fetched.watch)
+                    more = await cursor.take(sieve, missing, fetched.removed, until)
+                taken += await self._accepted(cursor, wanted, more, fetched)
+                if taken:
+                    deadline = min(deadline, time() + self._min_wait_seconds)
+                size_bytes = sum(len(each.value) for each in taken)
+                if (
+                    len(taken) >= wanted.count
+                    or size_bytes > limits.HUB_ANSWER_BYTES
+                    or time() >= deadline
+                    or gone()
+                    or cursor.leaving
+                ):
+                    return taken
+                if len(more) < missing and time() < until:
+                    await _wait(news, deadline)
         except BaseException:
             cursor.give_back(taken)
             raise
         return taken
 
-    def _sieve(self, wanted: Wanted) -> Sieve:
+    def _sieve(self, wanted: Wanted, watch: Stopwatch) -> Sieve:
         return Sieve(
             rules=self._filter(wanted),
             now_unix=self._clock.unix(),
@@ -260,6 +290,7 @@ class HandOut:
             plugin=wanted.name,
             version=wanted.version,
             tasks=wanted.is_task,
+            watch=watch,
         )
 
     def _filter(self, wanted: Wanted) -> Filter:
@@ -274,7 +305,7 @@ class HandOut:
         return found
 
     async def _accepted(
-        self, cursor: Cursor, wanted: Wanted, taken: list[Taken], removed: Counter[str]
+        self, cursor: Cursor, wanted: Wanted, taken: list[Taken], fetched: Fetched
     ) -> list[Taken]:
         """Leave out what needs more than a glance to be held back.
 
@@ -284,7 +315,12 @@ class HandOut:
         passed, held = taken, []
         try:
             for gate in self._gates:
-                reasons = await gate.held(wanted, passed) if passed else {}
+                if not passed:
+                    break
+                fetched.watch.start()
+                with failing(CONSUME_ERRORS, gate.step):
+                    reasons = await gate.held(wanted, passed)
+                fetched.watch.lap(gate.step)
                 held += [(passed[index], reason) for index, reason in reasons.items()]
                 passed = [each for index, each in enumerate(passed) if index not in reasons]
         except BaseException:
@@ -292,7 +328,7 @@ class HandOut:
             raise
         for each, reason in held:
             each.span.answered()
-            removed.update([reason] if reason else ())
+            fetched.removed.update([reason] if reason else ())
         return passed
 
     def _bury(self, chunk: Chunk, deleted: Iterable[Index]) -> None:
@@ -313,14 +349,19 @@ class HandOut:
 
     # --- giving ---
 
-    async def _given(self, wanted: Wanted, taken: Sequence[Taken]) -> list[bytes]:
+    async def _given(self, wanted: Wanted, taken: Sequence[Taken], watch: Stopwatch) -> list[bytes]:
         """Return the events as the consumer receives them; tasks are durable when it returns."""
+        watch.start()
         if wanted.model != "binary" or not wanted.is_task:
-            return as_given(wanted.model, taken)
+            events = as_given(wanted.model, taken)
+            watch.lap(UPGRADE)
+            return events
         worker = Worker(wanted.name, wanted.version, wanted.consumer.key)
         tasks = as_tasks(self._prefix, worker, taken, self._clock.unix())
+        watch.lap(UPGRADE)
         if tasks.records:
             await self._log.append(tasks.records)
+            watch.lap(METADATA)
         return tasks.events
 
 

@@ -12,24 +12,28 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from pipeline import limits, metrics
+from pipeline import limits
 from pipeline.clock import Clock
 from pipeline.errors import EventCorrupt, TooLarge, Unavailable
 from pipeline.events import validity
 from pipeline.events.binary import BinaryEvent
 from pipeline.events.ids import RandomBytes
-from pipeline.events.models import Event, model_of
+from pipeline.events.models import Event
 from pipeline.events.produce import is_aged_off, split_results, without_spent_settings
 from pipeline.events.records import completed, record_of
 from pipeline.events.sources import SourceDefinition
 from pipeline.events.status import StatusEvent
+from pipeline.hub import counts
 from pipeline.hub.deleted import Deleted
 from pipeline.log.port import Log, NewRecord
+from pipeline.metrics_hub import PRODUCE_ERRORS
 
 AGED_OFF = "PipelineAgeoff"
+RESULTS = "ProduceStatusResults"
+KEY = "InjectId"
 DELETED = "FilterPreviouslyDeleted"
+SETTINGS = "SourceSettingRemoval"
 
 
 @dataclass
@@ -37,20 +41,21 @@ class Published:
     """What came of publishing some events.
 
     `events` are the posted ones that were written, in order, in their final form; events the pipeline
-    added are written and not among them. `dropped` counts by step. `errors` says what could not be written;
-    `written` and `wanted` count records.
+    added are written and not among them. `dropped` and `added` count by step. `errors` says what could not
+    be written; `written` and `wanted` count records; `watch` has the time it took.
     """
 
     events: list[Event] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    added: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     written: int = 0
     wanted: int = 0
+    watch: counts.Stopwatch = field(default_factory=counts.Stopwatch)
 
 
-class _Item(NamedTuple):
-    event: Event
-    posted: bool
+_Item = tuple[Event, bool]
+"""An event, and whether it was posted."""
 
 
 class Publisher:
@@ -103,7 +108,8 @@ class Publisher:
         Raises:
             Unavailable: The log does not answer, so that what was deleted is not known; nothing is written.
         """
-        await self._deleted.ready()
+        with counts.failing(PRODUCE_ERRORS, DELETED):
+            await self._deleted.ready()
         published = Published()
         if len(events) > limits.EVENTS_INLINE:
             records = await asyncio.to_thread(self._prepare, events, published)
@@ -118,55 +124,74 @@ class Publisher:
                 published.events.clear()
             else:
                 published.written = len(records)
-                _count(published.events)
+            published.watch.lap(counts.PRODUCE)
+        counts.count_produced(
+            published.events, dropped=published.dropped, added=published.added, watch=published.watch
+        )
         return published
 
     def _prepare(self, events: Sequence[Event], published: Published) -> list[NewRecord]:
         """Run the steps over all events; return the records to write, the posted events noted."""
+        watch = published.watch
+        watch.start()
+        events = self._without_aged(events, published)
+        watch.lap(AGED_OFF)
+        items = _with_results(events, published)
+        watch.lap(RESULTS)
+        items = [(completed(event, self._random_bytes), posted) for event, posted in items]
+        watch.lap(KEY)
+        items = self._without_deleted(items, published)
+        watch.lap(DELETED)
+        items = [(_without_spent_settings(event), posted) for event, posted in items]
+        watch.lap(SETTINGS)
+        records = self._records(items, published)
+        watch.lap(counts.PRODUCE)
+        return records
+
+    def _without_aged(self, events: Sequence[Event], published: Published) -> list[Event]:
+        now = self._clock.now()
+        kept = [event for event in events if not is_aged_off(event, self._sources, now)]
+        _note(published.dropped, AGED_OFF, len(events) - len(kept))
+        return kept
+
+    def _without_deleted(self, items: list[_Item], published: Published) -> list[_Item]:
+        deleted = self._deleted
+        kept = [item for item in items if not (isinstance(item[0], BinaryEvent) and deleted.cover(item[0]))]
+        _note(published.dropped, DELETED, len(items) - len(kept))
+        return kept
+
+    def _records(self, items: list[_Item], published: Published) -> list[NewRecord]:
         records = []
-        for item in self._with_results(events, published):
-            event = completed(item.event, self._random_bytes)
-            if isinstance(event, BinaryEvent):
-                if self._deleted.cover(event):
-                    published.dropped[DELETED] += 1
-                    continue
-                event = without_spent_settings(event)
+        for event, posted in items:
             try:
                 records.append(record_of(self._prefix, event))
             except (TooLarge, EventCorrupt) as error:
                 published.errors.append(str(error))
                 continue
-            if item.posted:
+            if posted:
                 published.events.append(event)
         return records
 
-    def _with_results(self, events: Sequence[Event], published: Published) -> list[_Item]:
-        """Drop what aged off; take the results out of statuses, each after all events that were posted."""
-        now = self._clock.now()
-        items, results = [], []
-        for event in events:
-            if is_aged_off(event, self._sources, now):
-                published.dropped[AGED_OFF] += 1
-                continue
-            if isinstance(event, StatusEvent):
-                event, more = split_results(event)  # noqa: PLW2901 - the same event, lighter
-                results += [_Item(result, posted=False) for result in more]
-            items.append(_Item(event, posted=True))
-        return items + results
 
-
-_authors: set[str] = set()
-
-
-def _count(events: Sequence[Event]) -> None:
+def _with_results(events: Sequence[Event], published: Published) -> list[_Item]:
+    """Take the results out of statuses, each after all events that were posted."""
+    items: list[_Item] = []
+    results: list[_Item] = []
     for event in events:
-        metrics.HUB_PUBLISHED.labels(_counted_as(event.author.name), model_of(event)).inc()
+        if isinstance(event, StatusEvent):
+            status, more = split_results(event)
+            items.append((status, True))
+            results += [(result, False) for result in more]
+        else:
+            items.append((event, True))
+    _note(published.added, RESULTS, len(results))
+    return items + results
 
 
-def _counted_as(author: str) -> str:
-    """Return the name an author is counted under: clients choose it, and metrics live for ever."""
-    if author not in _authors:
-        if len(_authors) >= limits.METRIC_NAMES_MAX:
-            return "other"
-        _authors.add(author)
-    return author
+def _without_spent_settings(event: Event) -> Event:
+    return without_spent_settings(event) if isinstance(event, BinaryEvent) else event
+
+
+def _note(counted: Counter[str], step: str, count: int) -> None:
+    if count:
+        counted[step] += count

@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.hub.chunk import Chunk, Index
+from pipeline.hub.counts import Stopwatch
 from pipeline.hub.filters import Filter
 from pipeline.hub.glance import Glance
 from pipeline.hub.lane import RETRY, Lane, Span
 from pipeline.hub.retries import CONSUMER_HEADER, PLUGIN_HEADER, VERSION_HEADER
 from pipeline.hub.sift import AGED, DELETED, sift
 from pipeline.log.port import Headers
+
+AGEOFF_STEP: Final = "PipelineAgeoff"
+DELETED_STEP: Final = "FilterPreviouslyDeleted"
+RULES_STEP: Final = "FilterConsumerRules"
+"""Steps whose time is told apart; the last one is the compiled filter, which has three of the contract."""
 
 
 @dataclass
@@ -55,6 +61,16 @@ class Sieve:
     version: str
     tasks: bool
     """Its own lost tasks come back to it."""
+    watch: Stopwatch
+    """Measures the steps."""
+
+    def not_wanted_in(self, chunk: Chunk) -> tuple[AbstractSet[Index], AbstractSet[Index]]:
+        """Return which events of a chunk have aged off, and which were deleted."""
+        aged = chunk.aged(self.now_unix)
+        self.watch.lap(AGEOFF_STEP)
+        deleted = self.deleted_in(chunk)
+        self.watch.lap(DELETED_STEP)
+        return aged, deleted
 
     def deleted_in(self, chunk: Chunk) -> AbstractSet[Index]:
         """Return which events of a chunk were deleted."""
@@ -96,10 +112,11 @@ def take(lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[s
     """
     if lane.name == RETRY:
         return _take_retries(lane, chunk, sieve, wanted, removed)
-    aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
+    aged, deleted = sieve.not_wanted_in(chunk)
     first = chunk.index_at(lane.next[chunk.place])
     sifted = sift(chunk, first, wanted, sieve.rules, aged, deleted)
     removed.update(sifted.removed)
+    sieve.watch.lap(RULES_STEP)
     lane.next[chunk.place] = chunk.offset_after(sifted.end)
     if not sifted.chosen:
         return []
@@ -113,6 +130,8 @@ def _take_retries(
 ) -> list[Taken]:
     """Take what comes back to this consumer; its filter is asked only about what is for everybody."""
     aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
+    """Take what comes back to this consumer, whatever its filter says now; judge what is for everybody."""
+    aged, deleted = sieve.not_wanted_in(chunk)
     taken: list[Taken] = []
     index = chunk.index_at(lane.next[chunk.place])
     while index < len(chunk) and len(taken) < wanted:
@@ -127,6 +146,7 @@ def _take_retries(
                 taken.append(Taken(span, chunk.values[index], glance, retry=owned is True))
         index += 1
     lane.next[chunk.place] = chunk.offset_after(index)
+    sieve.watch.lap(RULES_STEP)
     return taken
 
 

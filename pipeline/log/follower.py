@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from pipeline import limits
+from pipeline import limits, metrics_hub
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import HeadraceError, Unavailable
 from pipeline.log.port import Bounds, Log, Reader, Record, TopicPartition
@@ -147,8 +147,13 @@ class Follower(ABC):
 
     async def _read(self, reader: Reader) -> None:
         records = await reader.read(max_records=_READ_RECORDS, wait_seconds=_READ_WAIT_SECONDS)
+        size_bytes = 0
         for record in records:
             self.take(record)
+            size_bytes += len(record.value or b"")
+        if size_bytes:
+            name = self.topic.rpartition(".")[2]
+            metrics_hub.CONSUMED_BYTES.labels(name, "", self.topic).inc(size_bytes)
         self._reached = reader.positions()
         self._moved.set()
         self._pause_seconds = limits.CALL_BACKOFF_SECONDS

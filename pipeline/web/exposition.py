@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pipeline.metrics import REGISTRY
+from pipeline.metrics import printed
 from pipeline.web.routes import Nothing, Route, asked
 
 _MEDIA = "text/plain"
@@ -27,7 +27,7 @@ GCCollector(registry=_PROCESS)
 async def metrics(request: web.Request) -> web.Response:
     """Answer every metric of this process."""
     asked(request, Nothing)
-    text = generate_latest(REGISTRY) + await asyncio.to_thread(generate_latest, _PROCESS)
+    text = printed() + await asyncio.to_thread(generate_latest, _PROCESS)
     headers = {"Content-Type": f"{_MEDIA}; version=0.0.4; charset=utf-8"}
     return web.Response(body=text, headers=headers)
 

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
-from pipeline import limits, metrics
+from pipeline import limits, metrics, metrics_hub
 from pipeline.errors import Unavailable
+from pipeline.web import hub_problems
 from pipeline.web.problems import Forbidden
 from pipeline.web.routes import Handler, Route
 
@@ -26,6 +27,7 @@ ROUTES = web.AppKey("routes", dict[str, Route])
 """The description of each path, by the canonical path of its resource."""
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_METHODS = {*_SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE"}
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -59,8 +61,11 @@ async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         seconds = time.perf_counter() - started
         route = _path_of(request) or "unknown"
-        method = request.method if request.method in {*_SAFE_METHODS, "POST"} else "other"
+        method = request.method if request.method in _METHODS else "other"
         metrics.WEB_REQUESTS.labels(route, method, status).observe(seconds)
+        if hub_problems.asked(request):
+            metrics_hub.REQUEST_SECONDS.labels(method, route).observe(seconds)
+            metrics_hub.RESPONSES.labels(method, route, status).inc()
         log.debug("request", method=method, route=route, status=status, seconds=round(seconds, 4))
     return response
 

@@ -14,7 +14,9 @@ from pipeline import limits
 from pipeline.errors import EventError, NotFound
 from pipeline.events.codec import Failure, Posted, decode_posted, encode_as_posted
 from pipeline.events.models import Event, model_named
+from pipeline.hub.counts import BUFFER, TRANSFORM
 from pipeline.hub.publish import AGED_OFF, Published
+from pipeline.metrics_hub import PRODUCE_STAGES
 from pipeline.web import bodies
 from pipeline.web.answers import answer
 from pipeline.web.context import notices_of, publisher_of
@@ -64,12 +66,14 @@ async def publish(request: web.Request) -> web.Response:
         model = model_named(query.get("model", ""))
     except NotFound as error:
         raise Refused(400, "not a registered model type", str(error)) from None
-    body = await bodies.whole(request, limits.PUBLISH_MAX_BYTES)
+    with PRODUCE_STAGES.labels(BUFFER).time():
+        body = await bodies.whole(request, limits.PUBLISH_MAX_BYTES)
     if not body:
         raise Refused(400, "Empty Request", "no content in request body")
     publisher = publisher_of(request)
     avro = query.get("avro-format") in _TRUE
-    posted = await _decoded(_from_avro if avro else decode_posted, model, body, publisher.fault)
+    with PRODUCE_STAGES.labels(TRANSFORM).time():
+        posted = await _decoded(_from_avro if avro else decode_posted, model, body, publisher.fault)
     published = await publisher.publish(posted.events)
     _check(published, posted)
     ok: tuple[msgspec.Raw, ...] = ()

@@ -14,6 +14,7 @@ from pipeline.errors import EventError, TooLarge, Unavailable
 from pipeline.events import forms
 from pipeline.events.codec import decode_stored
 from pipeline.events.models import Model
+from pipeline.hub.counts import count_fetched, count_requested
 from pipeline.web.context import parts_of, sharing_of
 from pipeline.web.delivery import delivered
 from pipeline.web.hub_fetch_query import FetchQuery
@@ -38,13 +39,18 @@ def fetching(*, task: bool) -> Handler:
             fetch_limit=hub.fetch_limit,
             wait_seconds=hub.default_wait_seconds,
         )
+        count_requested(wanted)
         try:
             async with sharing_of(request).fetch(wanted, lambda: gone(request)) as answer:
-                return await _send(request, wanted.model, answer, avro=wanted.avro)
+                response = await _send(request, wanted.model, answer, avro=wanted.avro)
         except TooLarge as error:
             raise Refused(422, "bad parameters", str(error)) from error
         except Unavailable as error:
             raise Refused(500, "Fetch Failed", str(error)) from error
+        info = answer.info
+        not_ready = [name for name in info.consumers_not_ready.split(",") if name]
+        count_fetched(wanted, fetched=info.fetched, removed=info.filters, not_ready=not_ready)
+        return response
 
     return fetch
 

@@ -11,12 +11,14 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from pipeline import metrics
+from pipeline import metrics, metrics_hub
 from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.identify.datastream import datastream
 from pipeline.objects.hashing import Digest, Stored, stored_stream
+from pipeline.identify.formats import UNKNOWN
+from pipeline.objects.hashing import Digest, store_stream
 from pipeline.objects.keys import stream_key
 from pipeline.objects.operations import operation
 from pipeline.objects.port import Download, Stat
@@ -34,6 +36,7 @@ _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("", "0", "f", "F", "FALSE", "false", "False"))
 _LAST_SECOND = int(dt.datetime(dt.MAXYEAR, 12, 31, tzinfo=dt.UTC).timestamp())
 _NUMBER = re.compile(r"\d{1,12}", re.ASCII)
+_TYPES = metrics_hub.Names()
 
 
 class UploadQuery(Asked, frozen=True):
@@ -108,6 +111,8 @@ async def _identified(request: web.Request, stored: Stored) -> Datastream:
     async with stored.file() as path:
         found = datastream(await pool.identify(path))
     digest = stored.digest
+    if found.file_format == UNKNOWN:
+        metrics_hub.UNIDENTIFIED.labels(*_TYPES.counted_as(found.mime, found.magic)).inc()
     hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
     # A file that cost its parser the process may have no hashes of its own.
     return replace(found, size=digest.size_bytes, **hashes)

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from pipeline import metrics
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.events.codec import decode_stored
 from pipeline.events.parked import ParkedEntry
@@ -16,6 +17,7 @@ from pipeline.events.topics import system_topic
 from pipeline.hub.tasks import Task
 from pipeline.web.server import serve
 from pipeline.web.tables import Tables
+from pipeline.hub.changelogs import app_id
 from tests.agents.installation import (
     installation,
     parked_entries,
@@ -24,7 +26,7 @@ from tests.agents.installation import (
     settled,
     until,
 )
-from tests.agents.standin import Standin
+from tests.agents.standin import Retry, Standin
 
 QUICK: dict[str, Any] = {
     "lapse_seconds": 0.4,
@@ -237,3 +239,43 @@ async def test_the_status_of_a_lost_task_read_late_does_not_end_the_task_taken_b
         await plugin.say("error-network", [dequeued], error=f"lost task: {dequeued}")
         await settled(agents)
         assert [entry.dequeued for entry in await in_flight(parts)] == [dequeued]
+def _tracked(name: str, origin: str) -> float:
+    for registry in (metrics.REGISTRY, metrics.PLAIN):
+        value = registry.get_sample_value(f"dispatcher_events_redis_{name}", {"origin": origin})
+        if value is not None:
+            return value
+    return 0.0
+
+
+async def test_tasks_are_counted_by_how_they_end_and_those_in_flight_are_told(tmp_path: Path) -> None:
+    ends = ("started", "finished-0", "finished-1", "finished-2", "lost")
+    before = {end: _tracked("tracking_control_total", end) for end in ends}
+    async with installation(settings_in(tmp_path, ["track"], tasks=QUICK)) as (parts, agents):
+        plugin = Standin(parts, "dying")
+
+        async def again(tries: list[str]) -> list[Retry]:
+            async def all_offered() -> bool:
+                return set(tries) <= {retry.previous for retry in await plugin.offered()}
+
+            await until(all_offered)
+            return [retry for retry in await plugin.offered() if retry.previous in tries]
+
+        async def parked() -> bool:
+            return len(await parked_entries(parts)) == 1
+
+        first, *rest = await plugin.take(f"{n:032x}" for n in range(3))
+        await plugin.say("completed", [first])
+        second, third = await plugin.take_retries(await again(rest))
+        await plugin.say("error-input", [second])
+        await plugin.take_retries(await again([third]))
+        await until(parked)
+        await settled(agents)
+        assert _tracked("tracking", "lost-tasks") == 0
+        await plugin.take(f"{n:032x}" for n in range(10, 14))
+        await settled(agents)
+        assert _tracked("tracking", "lost-tasks") == 4
+        group = app_id(parts.settings.events.prefix, "track")
+    labels = {"name": "track", "group": group}
+    assert metrics.PLAIN.get_sample_value("dispatcher_kafka_rebalance_count_total", labels)
+    counted = {end: _tracked("tracking_control_total", end) - before[end] for end in ends}
+    assert counted == {"started": 10, "finished-0": 1, "finished-1": 1, "finished-2": 0, "lost": 1}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits, metrics
 from pipeline.clock import ManualClock
 from pipeline.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
 from pipeline.log.connection import KafkaConnection
@@ -531,3 +531,25 @@ async def test_a_view_that_outgrows_its_bound_never_shows_half_a_table(log: Log,
 async def test_a_view_of_what_does_not_exist_fails(log: Log, unique: str) -> None:
     with pytest.raises(NotFound):
         await TableView(log, unique).open()
+
+
+async def test_what_is_appended_is_counted_by_topic_and_what_cannot_be_as_failed(
+    log: Log, unique: str
+) -> None:
+    await make_topic(log, unique)
+    await log.append([NewRecord(unique, b"key", b"value"), NewRecord(unique, b"key", None)])
+    with pytest.raises(NotFound):
+        await log.append([NewRecord(f"{unique}-missing", b"key", b"value")] * 3)
+    counted = {
+        (name, topic): metrics.REGISTRY.get_sample_value(
+            f"dispatcher_kafka_produced_message_{name}_total", {"topic": topic}
+        )
+        for name in ("bytes", "error")
+        for topic in (unique, f"{unique}-missing")
+    }
+    assert counted == {
+        ("bytes", unique): len(b"keyvaluekey"),
+        ("bytes", f"{unique}-missing"): None,
+        ("error", unique): None,
+        ("error", f"{unique}-missing"): 3,
+    }

@@ -16,6 +16,7 @@ from pipeline.web.application import ROUTES
 
 ROOT = Path(__file__).parent.parent.parent
 OPERATING = (ROOT / "docs/operating.md").read_text()
+DISPATCHER = (ROOT / "docs/dispatcher-metrics.md").read_text()
 HTTP = (ROOT / "docs/http.md").read_text()
 
 
@@ -85,6 +86,11 @@ def test_every_metric_is_documented_and_no_other() -> None:
         )
     }
     assert named == there
+    there = re.findall(r"^# TYPE (\w+) ", metrics.printed().decode(), re.MULTILINE)
+    named = re.findall(
+        r"^\| `((?:headrace|dispatcher|reprocessor)_\w+)`", OPERATING + DISPATCHER, re.MULTILINE
+    )
+    assert sorted(named) == sorted(there)
 
 
 def test_every_route_is_documented_and_no_other() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import limits
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BadInput
+from pipeline.log.appended import counted
 from pipeline.log.embedded import engine as engines
 from pipeline.log.embedded.contents import Commit
 from pipeline.log.embedded.disk import Disk
@@ -118,6 +119,7 @@ class EmbeddedLog:
 
     # --- records ---
 
+    @counted
     async def append(self, records: Sequence[NewRecord]) -> list[Placed]:
         """Append records and return their places, in the order given, once all of them are durable.
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer, errors
 from pipeline import limits
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import HeadraceError, NotFound, Unavailable
+from pipeline.log.appended import counted
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.client import Client
 from pipeline.log.kafka.lane import Delivery, Lane
@@ -170,6 +171,7 @@ class KafkaLog:
 
     # --- records ---
 
+    @counted
     async def append(self, records: Sequence[NewRecord]) -> list[Placed]:
         """Append records and return their places, in the order given, once all replicas in sync have them.
 

@@ -14,6 +14,7 @@ from pipeline import limits
 from pipeline.clock import Clock
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.starting import finish_consumer, start
+from pipeline.log.membership import count_rebalance, count_restart
 from pipeline.log.shares import Holder
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +41,8 @@ class KafkaShares:
         self.mine: AbstractSet[int] = frozenset()
         self._connection = connection
         self._topic = topic
-        self._group = group
+        self.group = group
+        """Name of the group."""
         self._session_seconds = session_seconds
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -48,7 +50,7 @@ class KafkaShares:
     def start(self, holder: Holder) -> None:
         """Join the group in the background and stay in it."""
         if self._task is None:
-            self._task = asyncio.create_task(self._stay(holder), name=f"member of {self._group}")
+            self._task = asyncio.create_task(self._stay(holder), name=f"member of {self.group}")
 
     async def close(self) -> None:
         """End the work and leave the group; safe to repeat."""
@@ -67,6 +69,8 @@ class KafkaShares:
                 _log.warning("not a member of the group", group=self._group, reason=str(error))
             if self._clock.monotonic() - begun > limits.CALL_BACKOFF_MAX_SECONDS:
                 pause_seconds = limits.CALL_BACKOFF_SECONDS  # it was a member: this is another trouble
+                _log.warning("not a member of the group", group=self.group, reason=str(error))
+                count_restart(self.group, error)
             await self._clock.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
 
@@ -74,7 +78,7 @@ class KafkaShares:
         listener = _Listener(self, holder)
         consumer = AIOKafkaConsumer(
             **client_arguments(self._connection),
-            group_id=self._group,
+            group_id=self.group,
             enable_auto_commit=False,
             auto_offset_reset="latest",
             session_timeout_ms=int(self._session_seconds * 1000),
@@ -105,6 +109,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Begin with what was given."""
+        count_rebalance(self._shares.group)
         self.consumer.pause(*assigned)
         mine = frozenset(place.partition for place in assigned)
         await self._holder.gain(mine)

@@ -20,6 +20,7 @@ from mode import get_logger
 from pipeline import limits
 from pipeline.errors import Conflict, HeadraceError, SettingError
 from pipeline.log.embedded.log import EmbeddedLog, shared
+from pipeline.log.membership import count_rebalance
 from pipeline.log.port import Record, TopicPartition
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
@@ -109,6 +110,7 @@ class Consumer(LeanConsumer):
             TP(topic, partition) for topic, partitions in assignment.assignment for partition in partitions
         }
         self._offsets = {tp: at for tp, at in self._offsets.items() if tp in self._assigned}
+        count_rebalance(member)
         await self.on_partitions_assigned(set(self._assigned), self._generation)
 
     async def _take_everything(self) -> None:

@@ -18,6 +18,7 @@ from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
 from pipeline.log.kafka.starting import finish_consumer
+from pipeline.log.membership import count_rebalance
 from pipeline.log.port import NewRecord, Placed, Record
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
@@ -34,6 +35,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Tell the app (called in aiokafka's thread)."""
+        count_rebalance(self._thread.app.conf.id)
         await self._unless_stopped(super().on_partitions_assigned(assigned))
 
     async def _unless_stopped(self, call: Awaitable[None]) -> None:
