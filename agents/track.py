@@ -27,9 +27,7 @@ from pipeline.hub.retries import (
     retry_record,
     status_record,
 )
-from pipeline.hub.tasks import advance, policy_of
 from pipeline.hub.tasks import Task, advance, policy_of
-from pipeline.log.lag import Watermark
 from pipeline.log.transport.app import App
 from pipeline.log.transport.batch import Batch
 from pipeline.processing import park, patiently, poison, publish, readable
@@ -103,9 +101,7 @@ async def _advance(parts: Parts, tasks: InFlight, batch: Batch) -> None:
             put_aside.append(task)
         for what in change.counted:
             metrics.TASK_EVENTS.labels(what).inc()
-        if change.counted:
-            metrics.TASK_EVENTS.labels(change.counted).inc()
-            _count_as_tracking(change.counted, ended)
+            _count_as_tracking(what, ended)
     await publish(parts, NAME, out)
     await park(parts, NAME, put_aside)
     try:

@@ -103,19 +103,6 @@ AGENT_STALLED = Gauge(
     ["group"],
     registry=REGISTRY,
 )
-REPROCESSED_TO_END = Gauge(
-    "reprocessor_eof",
-    "Whether a topic was read to the end it had when copying it began.",
-    ["source_topic"],
-    registry=REGISTRY,
-)
-# A counter in all but type: the library puts _total behind the names of those, and the contract's has none.
-REPROCESSED = Gauge(
-    "reprocessor_event_count",
-    "Events copied from a topic of another prefix.",
-    ["source_topic"],
-    registry=REGISTRY,
-)
 HUB_EXISTS = Counter(
     "dispatcher_data_exist_requests", "Questions whether a stream is there.", registry=REGISTRY
 )
@@ -135,11 +122,5 @@ HUB_OPERATIONS = Histogram(
     "Seconds an operation on streams took the object store.",
     ["method", "result"],
     buckets=_STREAM_BUCKETS,
-    registry=REGISTRY,
-)
-HUB_PUBLISHED = Counter(
-    "dispatcher_events_published",
-    "Events clients published, by author and model.",
-    ["plugin", "entity"],
     registry=REGISTRY,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +86,7 @@ async def _reprocess(
 
     async with AsyncExitStack() as stack:
         if metrics:
-            stack.callback(_serve_metrics(metrics))
+            await stack.enter_async_context(_metrics_served(metrics))
         parts = await stack.enter_async_context(log_alone(settings))
         ignore = settings.events.ignore_topic_mismatch
         await prepare_topics(parts.log, parts.topics, ignore_mismatch=ignore)
@@ -107,26 +107,32 @@ async def write_pause(parts: Parts) -> None:
     await Notices(parts.log, parts.settings.events.prefix, parts.clock).pause()
 
 
-def _serve_metrics(address: str) -> Callable[[], None]:
-    """Serve the metrics in a thread; return what ends that."""
-    from prometheus_client import start_http_server
+@asynccontextmanager
+async def _metrics_served(address: str) -> AsyncIterator[None]:
+    """Serve the metrics while the block runs.
 
-    from pipeline.metrics import REGISTRY
+    Raises:
+        SettingError: It is no address, or not one of ours to listen on.
+    """
+    from aiohttp import web
+
+    from pipeline.web import exposition
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise SettingError(f"--metrics {address}", "it is no address", "host:port")
+    application = web.Application()
+    application.router.add_get("/metrics", exposition.metrics)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), REGISTRY)
-    except OSError as error:
-        raise SettingError(f"--metrics {address}", error.strerror or str(error)) from error
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            raise SettingError(f"--metrics {address}", error.strerror or str(error)) from error
+        yield
+    finally:
+        await runner.cleanup()
 
 
 class Shown:

@@ -170,7 +170,6 @@ class HandOut:
             try:
                 taken += await self._collect(cursor, wanted, fetched, deadline, gone)
                 await cursor.settled()
-                fetched.events = await self._given(wanted, taken)
                 fetched.moved = cursor.leaving
                 fetched.events = await self._given(wanted, taken, fetched.watch)
                 count_consumed(fetched.watch)
@@ -238,8 +237,9 @@ class HandOut:
                         until = min(until, deadline)
                     missing = wanted.count - len(taken)
                     async with cursor.turn:
-                        more = await cursor.take(self._sieve(wanted), missing, removed, until)
-                    taken += await self._accepted(cursor, wanted, more, removed)
+                        sieve = self._sieve(wanted, fetched.watch)
+                        more = await cursor.take(sieve, missing, fetched.removed, until)
+                    taken += await self._accepted(cursor, wanted, more, fetched)
                     if taken:
                         deadline = min(deadline, time() + self._min_wait_seconds)
                     size_bytes = sum(len(each.value) for each in taken)
@@ -252,29 +252,6 @@ class HandOut:
                         break
                     if len(more) < missing and time() < until:
                         await _wait(news, deadline)
-            while True:
-                news.clear()
-                until = time() + limits.HUB_PASS_SECONDS
-                if wanted.deadline:
-                    until = min(until, deadline)
-                missing = wanted.count - len(taken)
-                async with cursor.turn:
-                    sieve = self._sieve(wanted, fetched.watch)
-                    more = await cursor.take(sieve, missing, fetched.removed, until)
-                taken += await self._accepted(cursor, wanted, more, fetched)
-                if taken:
-                    deadline = min(deadline, time() + self._min_wait_seconds)
-                size_bytes = sum(len(each.value) for each in taken)
-                if (
-                    len(taken) >= wanted.count
-                    or size_bytes > limits.HUB_ANSWER_BYTES
-                    or time() >= deadline
-                    or gone()
-                    or cursor.leaving
-                ):
-                    return taken
-                if len(more) < missing and time() < until:
-                    await _wait(news, deadline)
         except BaseException:
             cursor.give_back(taken)
             raise

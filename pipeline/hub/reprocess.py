@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from pipeline import limits, metrics
+from pipeline import limits, metrics_hub
 from pipeline.clock import Clock
 from pipeline.errors import EventError, SettingError, TooLarge
 from pipeline.events.brought import brought
@@ -166,7 +166,7 @@ class Reprocessor:
         """Tell how far it is; return whether every topic was read to the end it had."""
         behind = {place.topic for place, end in ends.items() if self._reached[place] < end}
         for topic in {place.topic for place in ends}:
-            metrics.REPROCESSED_TO_END.labels(topic).set(topic not in behind)
+            metrics_hub.REPROCESS_EOF.labels(topic).set(topic not in behind)
         self.tally.done = sum(min(self._reached[place], end) - starts[place] for place, end in ends.items())
         self._told(self.tally)
         return not behind
@@ -224,7 +224,7 @@ class Reprocessor:
                 continue
             made.append(new)
             self.tally.copied[record.topic] += 1
-            metrics.REPROCESSED.labels(record.topic).inc()
+            metrics_hub.REPROCESS_EVENTS.labels(record.topic).inc()
         return made
 
     def _skip(self, record: Record, reason: str) -> None:

@@ -129,8 +129,6 @@ def _take_retries(
     lane: Lane, chunk: Chunk, sieve: Sieve, wanted: int, removed: Counter[str]
 ) -> list[Taken]:
     """Take what comes back to this consumer; its filter is asked only about what is for everybody."""
-    aged, deleted = chunk.aged(sieve.now_unix), sieve.deleted_in(chunk)
-    """Take what comes back to this consumer, whatever its filter says now; judge what is for everybody."""
     aged, deleted = sieve.not_wanted_in(chunk)
     taken: list[Taken] = []
     index = chunk.index_at(lane.next[chunk.place])

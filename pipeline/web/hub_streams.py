@@ -16,9 +16,8 @@ from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.identify.datastream import datastream
-from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.identify.formats import UNKNOWN
-from pipeline.objects.hashing import Digest, store_stream
+from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.objects.keys import stream_key
 from pipeline.objects.operations import operation
 from pipeline.objects.port import Download, Stat

@@ -16,10 +16,8 @@ from pipeline.app import Parts
 from pipeline.errors import HeadraceError, NotFound
 from pipeline.index.query import Query, Sort
 from pipeline.web import objects, pause
-from pipeline.web.context import backlog_of, notices_of, parts_of, tables_of
-from pipeline.web import objects
 from pipeline.web.accept import quality
-from pipeline.web.context import backlog_of, parts_of, tables_of
+from pipeline.web.context import backlog_of, notices_of, parts_of, tables_of
 from pipeline.web.files import FileSeen, files_in
 from pipeline.web.html import MEDIA, render
 from pipeline.web.paging import cut
@@ -27,7 +25,6 @@ from pipeline.web.routes import Asked, Nothing, Route, asked, sha256_of
 from pipeline.web.search import condition
 from pipeline.web.status import status_of
 
-_HTML = "text/html"
 _TEXT = "text/plain"
 _GREETING = "Azul Dispatcher"
 """What programs that know the dispatcher ask for to see whether it is up (contract, section 20)."""
@@ -60,15 +57,14 @@ async def start(request: web.Request) -> web.Response:
     Only to whom prefers a page; whoever takes plain text as well is a program and is greeted.
     """
     wanted = asked(request, StartAsked)
-    if quality(request, _HTML) <= quality(request, _TEXT):
+    if quality(request, MEDIA) <= quality(request, _TEXT):
         return web.Response(text=_GREETING, content_type=_TEXT, headers=_VARY)
     parts, tables = parts_of(request), tables_of(request)
     status = await status_of(parts, tables, backlog_of(request))
     files, total, problem = await _results(parts, wanted.q)
     tasks = cut(await tables.tasks(), lambda task: (task.due, task.dequeued), limit=_ROWS)
     parked = cut(await tables.parked(), lambda entry: (-entry.parked_at, entry.id), limit=_ROWS)
-    return render(
-    page = _page(
+    page = render(
         "start.html",
         status=status,
         files=files,
@@ -127,11 +123,10 @@ ROUTES = (
         path="/",
         handler=start,
         summary="The start page",
-        text=f"Whoever does not prefer `{_HTML}` is answered the text `{_GREETING}`.",
+        text=f"Whoever does not prefer `{MEDIA}` is answered the text `{_GREETING}`.",
         tag="pages",
         query=StartAsked,
         media=MEDIA,
-        media=_HTML,
         other_media=_TEXT,
     ),
     Route(

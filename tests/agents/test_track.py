@@ -14,10 +14,10 @@ from pipeline.events.codec import decode_stored
 from pipeline.events.parked import ParkedEntry
 from pipeline.events.task import decode_task
 from pipeline.events.topics import system_topic
+from pipeline.hub.changelogs import app_id
 from pipeline.hub.tasks import Task
 from pipeline.web.server import serve
 from pipeline.web.tables import Tables
-from pipeline.hub.changelogs import app_id
 from tests.agents.installation import (
     installation,
     parked_entries,
@@ -239,6 +239,8 @@ async def test_the_status_of_a_lost_task_read_late_does_not_end_the_task_taken_b
         await plugin.say("error-network", [dequeued], error=f"lost task: {dequeued}")
         await settled(agents)
         assert [entry.dequeued for entry in await in_flight(parts)] == [dequeued]
+
+
 def _tracked(name: str, origin: str) -> float:
     for registry in (metrics.REGISTRY, metrics.PLAIN):
         value = registry.get_sample_value(f"dispatcher_events_redis_{name}", {"origin": origin})

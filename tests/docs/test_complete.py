@@ -78,14 +78,6 @@ def test_every_help_text_shows_an_example(command: str) -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    there = {family.name for family in metrics.REGISTRY.collect()}
-    named = {
-        match[1].removesuffix("_total")
-        for match in re.finditer(
-            r"^\| `((?:headrace|dispatcher|reprocessor)_\w+)`", OPERATING, re.MULTILINE
-        )
-    }
-    assert named == there
     there = re.findall(r"^# TYPE (\w+) ", metrics.printed().decode(), re.MULTILINE)
     named = re.findall(
         r"^\| `((?:headrace|dispatcher|reprocessor)_\w+)`", OPERATING + DISPATCHER, re.MULTILINE

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.log.port import NewRecord
 from tests.web.html import Page, assert_harmless, assert_labelled, load
-from tests.web.site import SOURCED, Site, sha256, task
 from tests.web.site import PAGE, SOURCED, Site, sha256, task
 
 HOSTILE = [
@@ -22,45 +21,6 @@ HOSTILE = [
     "\x1b[31mred\x00",
     "javascript:alert(1)",
 ]
-ALLOWED_LINKS = re.compile(r"(/[^/\\]|/$|#|http://127\.0\.0\.1:60\d\d/$)")
-
-
-class _Page(HTMLParser):
-    """Collects what a browser would act upon."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-async def _page(site: Site, path: str, status: int = 200) -> _Page:
-    async with site.client.get(site.url + path, headers=PAGE) as response:
-        assert response.status == status
-        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-        text = await response.text()
-    assert "\u202e" not in text
-    assert not re.search("[\x00-\x08\x0b-\x1f]", text)
-    return _Page(text)
-
-
-def _assert_harmless(page: _Page) -> None:
-    for tag, attributes in page.tags:
-        assert tag not in {"iframe", "object", "embed", "base"}
-        assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        if tag == "script":
-            assert attributes["src"] == "/static/start.js"
-        if tag == "img":
-            assert attributes["src"] == "/static/icon.svg"
-        for name in ("href", "action"):
-            assert ALLOWED_LINKS.match(attributes.get(name) or "#"), attributes
 
 
 async def test_hostile_names_are_text_wherever_they_are_shown(site: Site) -> None:

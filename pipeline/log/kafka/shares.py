@@ -66,11 +66,10 @@ class KafkaShares:
             try:
                 await self._be_member(holder)
             except (errors.KafkaError, OSError) as error:
-                _log.warning("not a member of the group", group=self._group, reason=str(error))
-            if self._clock.monotonic() - begun > limits.CALL_BACKOFF_MAX_SECONDS:
-                pause_seconds = limits.CALL_BACKOFF_SECONDS  # it was a member: this is another trouble
                 _log.warning("not a member of the group", group=self.group, reason=str(error))
                 count_restart(self.group, error)
+            if self._clock.monotonic() - begun > limits.CALL_BACKOFF_MAX_SECONDS:
+                pause_seconds = limits.CALL_BACKOFF_SECONDS  # it was a member: this is another trouble
             await self._clock.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
 
