@@ -140,7 +140,8 @@ async def _many(folder: Path, sizes: list[int], asks: list[tuple[int, str, int]]
             """Ask as a consumer that wants sizes up to its number and one; note what it received."""
             who: dict[str, Any] = {"name": f"p{number}", "count": count}
             if what == "lose":
-                flow: dict[str, Any] = {"require_historic": True, "require_live": True, "require_expedite": True}
+                flows = ("require_historic", "require_live", "require_expedite")
+                flow: dict[str, Any] = dict.fromkeys(flows, True)
                 answer = await hub.lose(wanted(require_under_content_size=number + 1, **who, **flow))
             else:
                 flow = {"r_historic": True, "r_live": True, "r_expedite": True}
