@@ -197,7 +197,7 @@ class Sharing:
         await connection.prepare(request)
         try:
             async with asyncio.timeout(limits.HUB_CONNECT_SECONDS):
-                wanted = decode_wanted(await connection.receive_bytes())
+                wanted = _bounded(decode_wanted(await connection.receive_bytes()))
             await self._notices.ready()
             if self._notices.share_of(wanted.consumer.key) in self._shares.mine:
                 async with self._handout.fetch(wanted, lambda: gone(request)) as fetched:
@@ -212,6 +212,15 @@ class Sharing:
 def _within(wanted: Wanted, seconds: float) -> Wanted:
     """Return a request that waits no longer than this; one that waits at all waits for a second."""
     return msgspec.structs.replace(wanted, deadline=min(wanted.deadline, max(1, ceil(seconds))))
+
+
+def _bounded(wanted: Wanted) -> Wanted:
+    """Return a request within the limits of all requests: who passes it on may be anybody."""
+    return msgspec.structs.replace(
+        wanted,
+        count=min(max(wanted.count, 1), limits.EVENTS_PER_REQUEST),
+        deadline=min(max(wanted.deadline, 0), limits.HUB_WAIT_MAX_SECONDS),
+    )
 
 
 async def _answer_from(
