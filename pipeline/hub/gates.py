@@ -46,11 +46,16 @@ class EndedTasks:
     async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
         """Say which retries nobody needs any more."""
         del wanted
-        return {
-            index: ""
-            for index, each in enumerate(taken)
-            if each.retry and not await self._in_flight(each.dequeued or each.glance.dequeued)
-        }
+        return {index: "" for index, each in enumerate(taken) if each.retry and not await self._waits(each)}
+
+    async def _waits(self, taken: Taken) -> bool:
+        """Say whether the task waits for the retry: under the id of the try before, or of one not received.
+
+        That one may not be noted yet; when it is, it takes the place of the other, so it is asked for last.
+        """
+        return await self._in_flight(taken.glance.dequeued) or (
+            taken.dequeued != "" and await self._in_flight(taken.dequeued)
+        )
 
 
 class Expressions:
