@@ -142,11 +142,6 @@ async def _many(folder: Path, sizes: list[int], asks: list[tuple[int, str, int]]
             if what == "lose":
                 flows = ("require_historic", "require_live", "require_expedite")
                 flow: dict[str, Any] = dict.fromkeys(flows, True)
-                flow: dict[str, Any] = {
-                    "require_historic": True,
-                    "require_live": True,
-                    "require_expedite": True,
-                }
                 answer = await hub.lose(wanted(require_under_content_size=number + 1, **who, **flow))
             else:
                 flow = {"r_historic": True, "r_live": True, "r_expedite": True}
