@@ -19,7 +19,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import SettingError, Unavailable
 from pipeline.events.sources import SourceDefinition, parse_sources, sources_from
-from pipeline.events.topics import TopicPlan, parse_topics, plan, topics_from
+from pipeline.events.topics import REPLAY, SEEN, TopicPlan, parse_topics, plan, topics_from
 from pipeline.index.location import make_index
 from pipeline.index.port import Index
 from pipeline.log.location import make_log
@@ -94,6 +94,7 @@ def plan_topics(settings: Settings) -> TopicPlan:
         replicas=events.replicas,
         sources=sources,
         topics=topics,
+        kept_seconds={SEEN: settings.hub.dedupe_seconds, REPLAY: settings.hub.replay_seconds},
     )
 
 

@@ -66,6 +66,8 @@ HUB_SKIPPING_SECONDS = 1800.0
 """After a pause, so long consumers of tasks that come back go to the end of everything."""
 HUB_PASS_SECONDS = 0.5
 """How long one request may look through old events before others of its consumer have their turn."""
+HUB_REPLAY_PARTS = 64
+"""A status is not remembered for replaying when it is larger than the memory for all over this."""
 HUB_ANSWER_BYTES = 64 * MIB
 """A fetch is answered with fewer events when they have more bytes than this together."""
 HUB_PASSED_MAX_BYTES = HUB_ANSWER_BYTES + 2 * EVENT_MAX_BYTES

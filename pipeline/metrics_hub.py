@@ -96,6 +96,28 @@ NOT_READY = Gauge(
     registry=REGISTRY,
 )
 
+DEDUPE_LOOKUPS = Counter(
+    "dispatcher_dedupe_lookups", "Questions whether a plugin has received an event.", registry=REGISTRY
+)
+DEDUPE_HITS = Counter(
+    "dispatcher_dedupe_hits", "Events held back because their plugin has received them.", registry=REGISTRY
+)
+DEDUPE_COLLISIONS = Counter(
+    "dispatcher_dedupe_collisions", "Received events that others took the place of.", registry=REGISTRY
+)
+REPLAYED = Gauge(
+    "dispatcher_replay_cache_hit_count",
+    "Tasks not given out because their result was known.",
+    ["name"],
+    registry=REGISTRY,
+)
+REPLAYED_SECONDS = Gauge(
+    "dispatcher_replay_cache_hit_seconds",
+    "Seconds those tasks took when they were done.",
+    ["name"],
+    registry=REGISTRY,
+)
+
 # --- publishing ---
 PUBLISHED = Counter(
     "dispatcher_events_published",

@@ -53,12 +53,9 @@ _ALLOWED = {
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
 Positive = Annotated[int, Field(gt=0)]
-Size = Annotated[
-    int, Field(gt=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
-]
-SizeOrNone = Annotated[
-    int, Field(ge=0), BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
-]
+_IN_UNITS = BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)
+Size = Annotated[int, Field(gt=0), _IN_UNITS]
+SizeOrNone = Annotated[int, Field(ge=0), _IN_UNITS]
 Seconds = Annotated[float, Field(gt=0)]
 TaskError = Literal[
     "error-exception",
@@ -120,6 +117,11 @@ class HubSettings(_Section):
     min_wait_seconds: Annotated[float, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
     cache_bytes: Size
     default_wait_seconds: Annotated[int, Field(ge=0, le=limits.HUB_WAIT_MAX_SECONDS)]
+    dedupe_bytes: SizeOrNone
+    dedupe_seconds: Seconds
+    replay_bytes: SizeOrNone
+    replay_min_runtime_seconds: Annotated[float, Field(ge=0)]
+    replay_seconds: Seconds
 
 
 class LabelGroup(_Section):

@@ -25,8 +25,6 @@ UNUSED: Final[Mapping[str, str]] = {
     "DP__EVENTS__KAFKA__(POLL_WAIT|CONSUMER_(FETCH|QUEUE)|PRODUCER|NETWORK)_.*": _LOG_SIZES,
     "DP__EVENTS__ENABLE_EXTENDED_KAFKA_METRICS": "/metrics has what is known of the log",
     "DP__EVENTS__REDIS__.*": "no Redis is needed: state is in tables, kept in the log",
-    "DP__EVENTS__REPLAY_PLUGIN_CACHE__.*": "results of plugins are not replayed",
-    "DP__EVENTS__DEDUPE_CACHE_BYTES": "events are not held back as duplicates",
     "DP__EVENTS__MAX_CONSUMED_EVENTS_PER_CONSUMER": "nothing ever used it",
     "DP__EVENTS__LOST_TASKS_BULK_CREATE_LIMIT": "finished tasks leave their table at once",
     "DP__EVENTS__OLD_CONSUMER_GROUP_.*": "when unused consumers are let go is no setting",

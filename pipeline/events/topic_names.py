@@ -22,6 +22,8 @@ TOPIC_NAME_MAX_BYTES = 249
 TASK = "task"
 PARKED = "parked"
 HUB = "hub"
+SEEN = "seen"
+REPLAY = "replay"
 EXPEDITE = "expedite"
 ERROR = "error"
 

@@ -11,6 +11,7 @@ Contract: dispatcher sections 7.2 to 7.5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ from pipeline.events.topic_names import (
     EXPEDITE,
     HUB,
     PARKED,
+    REPLAY,
+    SEEN,
     TASK,
     BinaryTopic,
     SystemTopic,
@@ -49,7 +52,11 @@ COMPACT: Mapping[str, str] = {"retention.ms": "-1", **_SEGMENT, "cleanup.policy"
 """The base configuration: the last record of each key is kept for ever."""
 
 
-def _kept(retention_ms: int) -> Mapping[str, str]:
+_SHORT = {"segment.bytes": "67108864"}
+"""For topics that are read from their start: what is over goes a segment at a time."""
+
+
+def _kept(retention_ms: int) -> dict[str, str]:
     return {"retention.ms": str(retention_ms), **_SEGMENT, "cleanup.policy": "delete"}
 
 
@@ -67,8 +74,10 @@ SYSTEM_TOPICS: Mapping[str, Mapping[str, str]] = {
     TASK: _kept(7 * _DAY_MS),
     PARKED: COMPACT,
     HUB: COMPACT,
+    SEEN: _kept(7 * _DAY_MS) | _SHORT,
+    REPLAY: _kept(_HOUR_MS // 2) | _SHORT,
 }
-"""System topics and their configuration. The last three are ours."""
+"""System topics and their configuration. The last five are ours."""
 _PARTITIONS: Mapping[str, int] = {HUB: HUB_SHARES}
 """System topics whose number of partitions means something."""
 
@@ -119,6 +128,7 @@ def plan(
     replicas: int,
     sources: Mapping[str, SourceDefinition],
     topics: Sequence[TopicEntry] = (),
+    kept_seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> TopicPlan:
     """Lay the three layers over each other.
 
@@ -128,6 +138,7 @@ def plan(
         replicas: Likewise.
         sources: Each brings one topic per action.
         topics: Overrides and additions, by name.
+        kept_seconds: How long some system topics are kept, where that is a setting of its own.
 
     Raises:
         SettingError: The prefix or a topic name is wrong.
@@ -135,7 +146,10 @@ def plan(
     check_prefix(prefix)
     table = {
         (name := system_topic(prefix, rest)): TopicSpec(
-            name, _PARTITIONS.get(rest, partitions), replicas, config
+            name,
+            _PARTITIONS.get(rest, partitions),
+            replicas,
+            {**config, **_retention(kept_seconds.get(rest))},
         )
         for rest, config in SYSTEM_TOPICS.items()
     }
@@ -156,6 +170,10 @@ def plan(
     highest = max(table[name].partitions for name in tied)
     table.update({name: replace(table[name], partitions=highest) for name in tied})
     return TopicPlan(prefix, dict(sources), tuple(table.values()))
+
+
+def _retention(seconds: float | None) -> Mapping[str, str]:
+    return {} if seconds is None else {"retention.ms": str(round(seconds * 1000))}
 
 
 def _over(upper: TopicSpec, lower: TopicSpec) -> TopicSpec:
@@ -201,6 +219,8 @@ __all__ = [
     "EXPEDITE",
     "HUB",
     "PARKED",
+    "REPLAY",
+    "SEEN",
     "SYSTEM_TOPICS",
     "TABLE_TOPICS",
     "TASK",

@@ -6,8 +6,8 @@ Contract: dispatcher section 12, steps 4 (``filter``), 6 and 7; section 13.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
 
 from pipeline.hub.expression import Expression
 from pipeline.hub.taking import Taken
@@ -17,12 +17,13 @@ Held = Mapping[int, str]
 """Which events are held back, by their place in the list, with the count each goes under; "" counts not."""
 
 
-class Gate(Protocol):
+class Gate(ABC):
     """One of the things events have to pass."""
 
     step: str
     """What its time and failures are counted under."""
 
+    @abstractmethod
     async def held(self, wanted: Wanted, taken: Sequence[Taken]) -> Held:
         """Say which of some events their consumer does not receive.
 
@@ -30,8 +31,19 @@ class Gate(Protocol):
             Unavailable: The log does not answer; the events are offered again.
         """
 
+    async def done(self, wanted: Wanted, passed: Sequence[Taken]) -> None:
+        """Hear of events that passed here and do not come again: received, or held back by a later gate.
 
-class EndedTasks:
+        Not told of what goes out again because its answer did not reach its client. Raises nothing.
+        """
+        del wanted, passed
+
+    async def close(self) -> None:
+        """Let go of what it follows; safe to repeat."""
+        return
+
+
+class EndedTasks(Gate):
     """Holds back retries of tasks that were ended meanwhile, by a late answer or by a person.
 
     Args:
@@ -58,7 +70,7 @@ class EndedTasks:
         )
 
 
-class Expressions:
+class Expressions(Gate):
     """Holds back what the expression of a request does not match."""
 
     step = "FilterExpression"

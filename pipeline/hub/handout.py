@@ -106,6 +106,8 @@ class HandOut:
         """Commit all positions and stop reading; requests that wait are answered. Safe to repeat."""
         await self.let_go()
         await self._feeds.close()
+        for gate in self._gates:
+            await gate.close()
         await asyncio.gather(*self._burying, return_exceptions=True)
 
     async def let_go(self) -> None:
@@ -177,8 +179,12 @@ class HandOut:
             except BaseException:
                 cursor.give_back(taken)
                 raise
-            for each in taken:
-                each.span.answered()
+            try:
+                # Told before positions move on: a crash in between repeats events to gates that know them.
+                await self._tell(self._gates, wanted, taken)
+            finally:
+                for each in taken:
+                    each.span.answered()
 
     def _since_pause(self) -> float:
         return self._clock.unix() - self._notices.paused_unix
@@ -291,7 +297,7 @@ class HandOut:
         """
         passed, held = taken, []
         try:
-            for gate in self._gates:
+            for place, gate in enumerate(self._gates):
                 if not passed:
                     break
                 fetched.watch.start()
@@ -299,6 +305,7 @@ class HandOut:
                     reasons = await gate.held(wanted, passed)
                 fetched.watch.lap(gate.step)
                 held += [(passed[index], reason) for index, reason in reasons.items()]
+                await self._tell(self._gates[:place], wanted, [passed[index] for index in reasons])
                 passed = [each for index, each in enumerate(passed) if index not in reasons]
         except BaseException:
             cursor.give_back(taken)
@@ -307,6 +314,11 @@ class HandOut:
             each.span.answered()
             fetched.removed.update([reason] if reason else ())
         return passed
+
+    @staticmethod
+    async def _tell(gates: Sequence[Gate], wanted: Wanted, done: Sequence[Taken]) -> None:
+        for gate in gates if done else ():
+            await gate.done(wanted, done)
 
     def _bury(self, chunk: Chunk, deleted: Iterable[Index]) -> None:
         """Put a tombstone over deleted events that are still on the log; they may come again otherwise."""

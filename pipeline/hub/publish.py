@@ -25,6 +25,8 @@ from pipeline.events.records import completed, record_of
 from pipeline.events.sources import SourceDefinition
 from pipeline.events.status import StatusEvent
 from pipeline.hub import counts
+from pipeline.hub.completions import STEP as REMEMBERED
+from pipeline.hub.completions import Completions
 from pipeline.hub.deleted import Deleted
 from pipeline.log.port import Log, NewRecord
 from pipeline.metrics_hub import PRODUCE_ERRORS
@@ -42,7 +44,8 @@ class Published:
 
     `events` are the posted ones that were written, in order, in their final form; events the pipeline
     added are written and not among them. `dropped` and `added` count by step. `errors` says what could not
-    be written; `written` and `wanted` count records; `watch` has the time it took.
+    be written; `written` and `wanted` count records of events, and `remembered` are those of completed
+    statuses; `watch` has the time it took.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -51,6 +54,7 @@ class Published:
     errors: list[str] = field(default_factory=list)
     written: int = 0
     wanted: int = 0
+    remembered: list[NewRecord] = field(default_factory=list)
     watch: counts.Stopwatch = field(default_factory=counts.Stopwatch)
 
 
@@ -67,6 +71,7 @@ class Publisher:
         sources: The configured ones, by name.
         deleted: What was deleted, followed.
         clock: Tells what has aged off.
+        completions: Where completed statuses are remembered.
         random_bytes: For keys that identify nothing.
     """
 
@@ -78,6 +83,7 @@ class Publisher:
         sources: Mapping[str, SourceDefinition],
         deleted: Deleted,
         clock: Clock,
+        completions: Completions,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
         self._log = log
@@ -85,6 +91,7 @@ class Publisher:
         self._sources = sources
         self._deleted = deleted
         self._clock = clock
+        self._completions = completions
         self._random_bytes = random_bytes
 
     def fault(self, event: Event) -> str | None:
@@ -118,12 +125,13 @@ class Publisher:
         published.wanted = len(records) + len(published.errors)
         if records:
             try:
-                await self._log.append(records)
+                await self._log.append([*records, *published.remembered])
             except Unavailable as error:
                 published.errors.append(str(error))
                 published.events.clear()
             else:
                 published.written = len(records)
+                self._completions.remember(published.remembered)
             published.watch.lap(counts.PRODUCE)
         counts.count_produced(
             published.events, dropped=published.dropped, added=published.added, watch=published.watch
@@ -136,6 +144,9 @@ class Publisher:
         watch.start()
         events = self._without_aged(events, published)
         watch.lap(AGED_OFF)
+        if self._completions.on:
+            published.remembered = self._completions.records_of(events)
+            watch.lap(REMEMBERED)
         items = _with_results(events, published)
         watch.lap(RESULTS)
         items = [(completed(event, self._random_bytes), posted) for event, posted in items]

@@ -50,7 +50,7 @@ from pipeline.web.context import (
     SHARING,
     TABLES,
 )
-from pipeline.web.hub import make_sharing
+from pipeline.web.hub import make_completions, make_gates, make_sharing
 from pipeline.web.problems import answer_problems
 from pipeline.web.routes import Nothing, Route, asked
 from pipeline.web.tables import Tables
@@ -112,11 +112,23 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
     prefix = parts.settings.events.prefix
     application[PARSER] = OnDemand(parts.settings, parts.clock, pool)
     application[DELETED] = deleted = Deleted(parts.log, prefix, parts.clock)
-    application[PUBLISHER] = Publisher(
-        parts.log, prefix=prefix, sources=parts.sources, deleted=deleted, clock=parts.clock
+    completions = make_completions(parts)
+    application[PUBLISHER] = publisher = Publisher(
+        parts.log,
+        prefix=prefix,
+        sources=parts.sources,
+        deleted=deleted,
+        clock=parts.clock,
+        completions=completions,
     )
     application[NOTICES] = notices = Notices(parts.log, prefix, parts.clock)
-    application[SHARING] = make_sharing(parts, notices=notices, deleted=deleted, tables=tables)
+    application[SHARING] = make_sharing(
+        parts,
+        notices=notices,
+        deleted=deleted,
+        tables=tables,
+        gates=make_gates(parts, publisher, completions),
+    )
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:

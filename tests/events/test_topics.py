@@ -19,6 +19,8 @@ from pipeline.events.topics import (
     binary_topic,
     model_of_topic,
     parse_topic,
+    parse_topics,
+    plan,
     plan_from_text,
     system_topic,
     topic_of,
@@ -27,6 +29,7 @@ from pipeline.log.port import TopicSpec
 from tests.events.strategies import any_event
 
 WEEK_MS, DAY_MS, HALF_DAY_MS, FOUR_WEEKS_MS = "604800000", "86400000", "43200000", "2419200000"
+HALF_HOUR_MS = "1800000"
 SOURCE_NAMES = st.text("abcZ09_-", min_size=1, max_size=20).filter(lambda name: name != "system")
 NON_BINARY = [model for model in MODELS if model != "binary"]
 
@@ -100,7 +103,7 @@ def test_system_topics_are_told_from_binary_ones() -> None:
             model_of_topic(strange)
 
 
-def test_the_default_table_is_the_one_of_the_contract_and_our_three() -> None:
+def test_the_default_table_is_the_one_of_the_contract_and_our_five() -> None:
     table = {
         "insert": ("compact", "-1"),
         "delete": ("compact", "-1"),
@@ -115,14 +118,26 @@ def test_the_default_table_is_the_one_of_the_contract_and_our_three() -> None:
         "task": ("delete", WEEK_MS),
         "parked": ("compact", "-1"),
         "hub": ("compact", "-1"),
+        "seen": ("delete", WEEK_MS),
+        "replay": ("delete", HALF_HOUR_MS),
     }
     expected = {f"azul.test01.system.{name}": kept for name, kept in table.items()}
     plan = planned(partitions=4, replicas=2)
     assert {t.name: (t.config["cleanup.policy"], t.config["retention.ms"]) for t in plan.specs} == expected
     shares = {"azul.test01.system.hub": limits.HUB_SHARES}
+    short = dict.fromkeys(("azul.test01.system.seen", "azul.test01.system.replay"), "67108864")
     assert {(t.name, t.partitions, t.replicas, t.config["segment.bytes"]) for t in plan.specs} == {
-        (name, shares.get(name, 4), 2, "1073741824") for name in expected
+        (name, shares.get(name, 4), 2, short.get(name, "1073741824")) for name in expected
     }
+
+
+def test_how_long_a_topic_is_kept_may_be_a_setting_which_the_topics_yaml_still_wins_over() -> None:
+    over = parse_topics("- {topic: system.replay, config: {retention.ms: 5}}")
+    kept = {"seen": 60.0, "replay": 120.0}
+    made = plan("test01", partitions=1, replicas=1, sources={}, topics=over, kept_seconds=kept)
+    assert spec(made, "system.seen").config["retention.ms"] == "60000"
+    assert spec(made, "system.seen").config["cleanup.policy"] == "delete"
+    assert spec(made, "system.replay").config["retention.ms"] == "5"
 
 
 def test_every_source_has_five_topics_whether_or_not_it_says_anything_about_kafka() -> None:
