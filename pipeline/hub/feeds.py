@@ -100,9 +100,11 @@ class Feeds:
         self.topics_version = 0
         """Changes when there are other topics or partitions."""
         self._changed = False
+        self._closed = False
 
     async def close(self) -> None:
-        """Stop reading; safe to repeat."""
+        """Stop reading, for good; safe to repeat."""
+        self._closed = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -156,7 +158,7 @@ class Feeds:
                 if place not in self._feeds:
                     self._feeds[place] = Feed(place, there.end)
                     self._changed = True
-            if self._task is None and self._feeds:
+            if self._task is None and self._feeds and not self._closed:
                 self._task = asyncio.create_task(self._follow(), name="hub follows the log")
         return bounds
 

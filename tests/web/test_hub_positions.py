@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,30 @@ async def test_a_stop_answers_what_waits_with_what_it_has(tmp_path: Path) -> Non
             assert (await empty).events == []
         async with opened(tmp_path) as site:
             assert (await Hub(client, site.url).fetch(**LIVE)).names == []
+
+
+async def test_a_request_that_is_late_for_a_stop_opens_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would read a log that is closed, and positions another process has by now."""
+    asked, stopping = asyncio.Event(), asyncio.Event()
+    async with aiohttp.ClientSession() as client:
+        async with opened(tmp_path) as site:
+            committed = site.parts.log.committed
+
+            async def slow(name: str, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+                asked.set()
+                await stopping.wait()
+                return await committed(name, places)
+
+            monkeypatch.setattr(site.parts.log, "committed", slow)
+            late = asyncio.create_task(Hub(client, site.url).fetch(**LIVE, deadline=60))
+            await asked.wait()
+            asyncio.get_running_loop().call_later(0.2, stopping.set)
+        async with asyncio.timeout(20):
+            answer = await late
+    assert (answer.events, answer.info["ready"], answer.info["consumers_not_ready"]) == ([], False, "live")
+    assert "hub follows the log" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_several_partitions_are_one_subscription(tmp_path: Path) -> None:
