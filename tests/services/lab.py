@@ -131,7 +131,7 @@ class Lab:
                 await parts.objects.delete(key)
             topics = [name for name in await parts.log.topics() if self._unique in name]
         await drop_schema(self._servers.postgres, self._unique)
-        await _remove_topics(self._servers.kafka, topics)
+        await remove_topics(self._servers.kafka, topics)
         await _remove_indices(self._servers.opensearch, self._unique)
 
 
@@ -150,7 +150,7 @@ async def submit_all(parts: Parts, paths: Sequence[Path]) -> list[str]:
     return list(await asyncio.gather(*map(one, paths)))
 
 
-async def _remove_topics(address: str, topics: list[str]) -> None:
+async def remove_topics(address: str, topics: list[str]) -> None:
     """Remove topics. Groups stay: aiokafka cannot delete them, the broker forgets them in time."""
     client = AIOKafkaAdminClient(bootstrap_servers=address)
     async with AsyncExitStack() as stack:
