@@ -101,8 +101,6 @@ class HandOut:
         self._opening: dict[str, asyncio.Lock] = {}
         self._filters: dict[object, Filter] = {}
         self._burying: set[asyncio.Task[Any]] = set()
-        self._era = 0
-        """Changes when all cursors are let go; what began before must not open one."""
         self._closed = False
 
     async def close(self) -> None:
@@ -120,7 +118,6 @@ class HandOut:
         What is not answered in time goes out again there. Safe to repeat.
         """
         self._term += 1
-        self._era += 1
         cursors, self._cursors = self._cursors, {}
         for cursor in cursors.values():
             cursor.leaving = True
@@ -161,7 +158,6 @@ class HandOut:
             Unavailable: The log does not answer.
         """
         deadline, term = asyncio.get_running_loop().time() + wanted.deadline, self._term
-        era, deadline = self._era, asyncio.get_running_loop().time() + wanted.deadline
         await self._notices.ready()
         with failing(CONSUME_ERRORS, DELETED_STEP):
             await self._deleted.ready()
@@ -171,9 +167,6 @@ class HandOut:
         cursor = await self._cursor(wanted, term)
         if cursor is None or cursor.leaving:
             yield Fetched(not_ready=wanted.consumer.subscriptions, moved=True)
-        cursor = await self._cursor(wanted, era)
-        if cursor is None:
-            yield Fetched(not_ready=wanted.consumer.subscriptions)
             return
         fetched = Fetched(not_ready=tuple(lane.name for lane in cursor.lanes if not lane.next))
         taken: list[Taken] = []
@@ -204,15 +197,7 @@ class HandOut:
         """Return the cursor of a consumer key where this request reads on; None when the term is over."""
         key = wanted.consumer.key
         async with self._opening.setdefault(key, asyncio.Lock()):
-            if term != self._term:
-    async def _cursor(self, wanted: Wanted, era: int) -> Cursor | None:
-        """Return the cursor of a consumer key where this request is to read on.
-
-        None when all were let go since the request came: another process may have it by now.
-        """
-        key = wanted.consumer.key
-        async with self._opening.setdefault(key, asyncio.Lock()):
-            if self._closed or era != self._era:
+            if self._closed or term != self._term:
                 return None
             begin = self._begin(wanted)
             cursor = self._cursors.get(key)
@@ -220,8 +205,7 @@ class HandOut:
             if cursor is None:
                 cursor = Cursor(self._log, self._feeds, lanes_of(self._prefix, wanted.consumer))
                 await cursor.open(begin)
-                if term != self._term:
-                if self._closed or era != self._era:
+                if self._closed or term != self._term:
                     return None
                 self._cursors[key] = cursor
             elif begin is not Begin.STORED:

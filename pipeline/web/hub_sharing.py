@@ -19,7 +19,6 @@ import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
-from msgspec.structs import replace
 
 from pipeline import limits
 from pipeline.clock import Clock
@@ -151,8 +150,6 @@ class Sharing:
                         yield answer_of(fetched)
                         return
             elif server is not None and server != self._url:
-            if server is not None and server != self._url:
-                left = replace(wanted, deadline=min(wanted.deadline, max(0, ceil(deadline - time()))))
                 async with self._passed_on(server, left, gone) as answer:
                     if answer is not None:
                         yield answer
