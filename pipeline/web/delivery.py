@@ -1,17 +1,19 @@
 """When an answer has arrived: not when it is written, but when the client's machine has acknowledged it.
 
 Written bytes wait in this process, which may be killed, and in the kernel, whose connection may break; what
-counts as received before that is lost to the client.
+counts as received before that is lost to the client. A client that has everything may close its connection
+at once, so the kernel is asked through a descriptor of our own, which outlives that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import struct
 import sys
 import termios
-from typing import Any
+from contextlib import closing
 
 from aiohttp import web
 
@@ -19,35 +21,78 @@ from pipeline import limits
 
 _FIRST_PAUSE_SECONDS = 0.0005
 _LONGEST_PAUSE_SECONDS = 0.05
+_CLOSED = 7
+"""State of a connection that was reset (TCP_CLOSE of Linux)."""
 
 
 async def delivered(request: web.Request) -> None:
     """Return when nothing of what was written to a client is under way any more.
 
     Raises:
-        ConnectionResetError: The connection ended, or the client takes nothing for `WEB_BODY_IDLE_SECONDS`.
+        ConnectionResetError: The connection broke before, or the client takes nothing for
+            `WEB_BODY_IDLE_SECONDS`.
     """
-    time = asyncio.get_running_loop().time
-    pause_seconds, before, moved = 0.0, -1, time()
-    while left := _under_way(request.transport):
-        if left != before:
-            before, moved = left, time()
-        elif time() - moved > limits.WEB_BODY_IDLE_SECONDS:
+    transport = request.transport
+    given = transport.get_extra_info("socket") if transport is not None else None
+    if transport is None or given is None or given.fileno() < 0:
+        raise _left()
+    await _written(transport)
+    if sys.platform != "linux":
+        return  # other kernels do not tell
+    with closing(socket.fromfd(given.fileno(), given.family, given.type)) as connection:
+        await _acknowledged(connection)
+
+
+async def _written(transport: asyncio.Transport) -> None:
+    """Return when the kernel has everything."""
+    progress = _Progress()
+    while left := transport.get_write_buffer_size():
+        await progress.wait(left)
+        if transport.is_closing():
+            raise _left()  # what was left may be thrown away
+
+
+async def _acknowledged(connection: socket.socket) -> None:
+    """Return when the client's machine has everything the kernel had."""
+    progress = _Progress()
+    while left := _unacknowledged(connection):
+        if _is_reset(connection):
+            raise _left()
+        await progress.wait(left)
+
+
+class _Progress:
+    """Waits a little longer each time, as long as less and less is left."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._pause_seconds = 0.0
+        self._before = -1
+        self._moved = self._time()
+
+    async def wait(self, left: int) -> None:
+        """Pause. Raises `ConnectionResetError` when nothing has moved for too long."""
+        if left != self._before:
+            self._before, self._moved = left, self._time()
+        elif self._time() - self._moved > limits.WEB_BODY_IDLE_SECONDS:
             raise ConnectionResetError("the client takes nothing")
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(max(2 * pause_seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(self._pause_seconds)
+        self._pause_seconds = min(
+            max(2 * self._pause_seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS
+        )
 
 
-def _under_way(transport: asyncio.Transport | None) -> int:
-    """Return how many bytes the client's machine has not acknowledged."""
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client has left")
-    return transport.get_write_buffer_size() + _unacknowledged(transport.get_extra_info("socket"))
-
-
-def _unacknowledged(socket: Any) -> int:
-    """Return what of it the kernel holds; 0 where kernels do not tell."""
-    if sys.platform != "linux" or socket is None:
-        return 0
-    count: int = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+def _unacknowledged(connection: socket.socket) -> int:
+    """Return what of it the kernel holds."""
+    count: int = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
     return count
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    if connection.family == socket.AF_UNIX:
+        return False
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSED
+
+
+def _left() -> ConnectionResetError:
+    return ConnectionResetError("the client has left")

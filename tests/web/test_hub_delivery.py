@@ -7,6 +7,8 @@ import socket
 import struct
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from tests.events.samples import BINARY, changed
 from tests.web.fetching import fetch, post
 from tests.web.site import Site
@@ -38,3 +40,15 @@ async def ask_and_break_off(url: str, query: str) -> None:
         request = f"GET /api/v2/event/binary/passive?{query} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n"
         await loop.sock_sendall(client, request.encode())
         assert (await loop.sock_recv(client, 1)) == b"H"
+
+
+async def test_a_client_that_closes_as_soon_as_it_has_everything_has_received_it(site: Site) -> None:
+    events = [changed(BINARY, "source.path.0.sha256", f"{number}") for number in range(EVENTS)]
+    await post(site.client, site.url, "binary", events)
+    received: list[str] = []
+    while len(received) < EVENTS:
+        async with aiohttp.ClientSession() as client:
+            for _ in range(10):  # a machine acknowledges the later answers of a connection less quickly
+                answer = await fetch(client, site.url, r_historic="true", count=1)
+                received += [event["kafka_key"] for event in answer.events]
+    assert len(received) == len(set(received)) == EVENTS
