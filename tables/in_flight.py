@@ -37,16 +37,16 @@ class InFlight:
         self.stored = stored
         self._staged: dict[str, Task | None] = {}
         self._present: dict[str, str] = {}
-        self._by_key: dict[str, str] = {}
+        self._by_key: dict[tuple[str, str], str] = {}
         self._deadlines: list[tuple[float, str]] = []
 
     def find(self, dequeued: str) -> Task | None:
         """Return the task one of whose tries has this id, as the staged changes leave it."""
         return self._one(self._present.get(dequeued, dequeued))
 
-    def of_key(self, task: str) -> Task | None:
-        """Return the entry of a task by the key all its tries share, as the staged changes leave it."""
-        dequeued = self._by_key.get(task)
+    def of_key(self, task: str, consumer_key: str) -> Task | None:
+        """Return the entry of a consumer's task by the key all its tries share, as `find` sees it."""
+        dequeued = self._by_key.get((task, consumer_key))
         return None if dequeued is None else self._one(dequeued)
 
     def stage(self, change: Change) -> None:
@@ -107,7 +107,7 @@ class InFlight:
 
     def _note(self, task: Task) -> None:
         heapq.heappush(self._deadlines, (task.due, task.dequeued))
-        self._by_key[task.task] = task.dequeued
+        self._by_key[task.task, task.consumer_key] = task.dequeued
         for earlier in task.earlier:
             self._present[earlier] = task.dequeued
 
@@ -116,7 +116,8 @@ class InFlight:
         self._staged[dequeued] = None
         if task is None:
             return
-        if self._by_key.get(task.task) == dequeued:
-            del self._by_key[task.task]
+        key = task.task, task.consumer_key
+        if self._by_key.get(key) == dequeued:
+            del self._by_key[key]
         for earlier in task.earlier:
             self._present.pop(earlier, None)

@@ -104,8 +104,11 @@ class Tasks(Protocol):
     def find(self, dequeued: str) -> Task | None:
         """Return the task one of whose tries has this id."""
 
-    def of_key(self, task: str) -> Task | None:
-        """Return the entry of a task by the key all its tries share; there is never a second one."""
+    def of_key(self, task: str, consumer_key: str) -> Task | None:
+        """Return the entry of a consumer's task by the key all its tries share; never are there two.
+
+        Consumers of one plugin that differ in what they read have tasks of their own.
+        """
 
 
 def advance(tasks: Tasks, event: TaskEvent, policy: Policy, *, offset: int) -> Change:
@@ -135,7 +138,7 @@ def _start(tasks: Tasks, event: TaskEvent, policy: Policy, offset: int) -> Chang
     """
     if event.event is None or tasks.find(event.dequeued) is not None:
         return NOTHING
-    before = tasks.of_key(event.task)
+    before = tasks.of_key(event.task, event.consumer_key or "")
     if before is not None and before.offset >= offset:
         return NOTHING
     earlier = _joined((event.previous or "",), (*before.earlier, before.dequeued) if before else ())
@@ -157,7 +160,7 @@ def _revive(tasks: Tasks, event: TaskEvent, policy: Policy, offset: int) -> Chan
     """
     if event.event is None:
         return NOTHING
-    present = tasks.of_key(event.task)
+    present = tasks.of_key(event.task, event.consumer_key or "")
     if present is None:
         revived = _task(event, state="waiting", attempt=-1, due=event.timestamp, offset=offset)
         return Change(put=revived, counted=("released",))

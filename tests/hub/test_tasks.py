@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline import limits
 from pipeline.events.names import ERRORS
@@ -32,8 +33,8 @@ class Flight:
     def find(self, dequeued: str) -> Task | None:
         return next((t for t in self.tasks.values() if dequeued in (t.dequeued, *t.earlier)), None)
 
-    def of_key(self, task: str) -> Task | None:
-        entries = [t for t in self.tasks.values() if t.task == task]
+    def of_key(self, task: str, consumer_key: str) -> Task | None:
+        entries = [t for t in self.tasks.values() if (t.task, t.consumer_key) == (task, consumer_key)]
         assert len(entries) <= 1, "two entries for one task"
         return next(iter(entries), None)
 
@@ -339,3 +340,12 @@ def test_a_task_leaves_only_by_a_final_status_or_by_being_parked(history: list[T
             follower = flight.find(dequeued)
             ended = event.kind == "finished" or any(t.dequeued == dequeued for t in flight.lost)
             assert ended or follower is not None
+
+
+def test_consumers_of_one_plugin_that_read_other_things_have_tasks_of_their_own() -> None:
+    flight = Flight()
+    for number, consumer in enumerate(("p-1-LH", "p-1-LHD")):
+        flight.apply(replace(taken(f"t.{number}", number), consumer_key=consumer))
+    assert set(flight.tasks) == {"t.0", "t.1"}
+    flight.apply(TaskEvent(kind="finished", dequeued="t.1", task="t", timestamp=2))
+    assert set(flight.tasks) == {"t.0"}
