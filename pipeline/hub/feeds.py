@@ -254,21 +254,30 @@ class Feeds:
         pause_seconds = limits.CALL_BACKOFF_SECONDS
         while True:
             self._changed = False
-            reader = self._log.reader({place: feed.end for place, feed in self._feeds.items()})
             try:
-                while not self._changed:
-                    await self._read(reader)
-                    pause_seconds = limits.CALL_BACKOFF_SECONDS
+                reader = self._log.reader(await self._there())
+                try:
+                    while not self._changed:
+                        await self._read(reader)
+                        pause_seconds = limits.CALL_BACKOFF_SECONDS
+                finally:
+                    await reader.close()
             except Unavailable as error:
                 _log.warning("waiting for the log", reason=str(error))
                 await self._clock.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
             except HeadraceError as error:
-                # A topic was removed: those that read it find out, the others must go on.
-                _log.error("a partition cannot be followed", reason=str(error))
+                _log.error("the log cannot be followed", reason=str(error))
                 await self._clock.sleep(limits.CALL_BACKOFF_MAX_SECONDS)
-            finally:
-                await reader.close()
+
+    async def _there(self) -> dict[TopicPartition, int]:
+        """Return where to read on; a topic that was removed must not keep the others from being read."""
+        counts = await self._log.topics()
+        return {
+            place: feed.end
+            for place, feed in self._feeds.items()
+            if place.partition < counts.get(place.topic, 0)
+        }
 
     async def _read(self, reader: Reader) -> None:
         records = await reader.read(max_records=_FOLLOW_RECORDS, wait_seconds=_FOLLOW_WAIT_SECONDS)

@@ -228,3 +228,22 @@ async def test_a_process_that_stops_in_order_hands_over_without_a_repeat(shared:
             await asyncio.gather(*polls)
     for names in got.values():
         assert sorted(names, key=int) == [str(number) for number in range(total)]
+
+
+async def test_a_topic_that_is_removed_stops_nobody_who_reads_others(shared: Shared) -> None:
+    removed = f"azul.{shared.prefix}.scan.binary.mapped"
+    async with shared.api("a") as (hub, parts):
+        await ready(hub, "plug", **LIVE)
+        await hub.publish("before")
+        assert (await hub.gather(1, name="plug", **LIVE)).names == ["before"]
+        await remove_topics(shared.kafka, [removed])
+
+        async def is_removed() -> bool:
+            return removed not in await parts.log.topics()
+
+        await until(is_removed, PATIENCE_SECONDS)
+        # What else is followed from now on makes the process look at all of it anew.
+        await ready(hub, "status", model="status", **LIVE)
+        await hub.publish("after")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert (await hub.gather(1, name="plug", **LIVE)).names == ["after"]
