@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
@@ -108,20 +108,31 @@ class Cursor:
             lane.next[place] = there.end if begin is Begin.AT_END else position
 
     async def extend(self) -> None:
-        """Read topics that are new since it was opened, from their start. Raises `Unavailable`."""
+        """Read topics that are new since it was opened, from their start, and no more those that are gone.
+
+        Raises:
+            Unavailable: The log does not answer.
+        """
         await self._feeds.look_for_topics()
         if self._topics_seen == self._feeds.topics_version:
             return
-        seen = self._feeds.topics_version
-        for lane in self.lanes:
-            places = [place for place in await self._feeds.places(lane.reads) if place not in lane.next]
-            if places:
-                for place, there in (await self._feeds.follow(places)).items():
-                    lane.next[place] = there.start
-                for news in self._waiting:
-                    self._feeds.listen(places, news)
-                    news.set()
-        self._topics_seen = seen
+        async with self.turn:
+            seen = self._feeds.topics_version
+            for lane in self.lanes:
+                await self._extend(lane, await self._feeds.places(lane.reads))
+            self._topics_seen = seen
+
+    async def _extend(self, lane: Lane, places: Collection[TopicPartition]) -> None:
+        new = [place for place in places if place not in lane.next]
+        starts = await self._feeds.follow(new) if new else {}
+        gone = [place for place in lane.next if place not in places]
+        for place in gone:
+            del lane.next[place]
+        lane.next.update({place: there.start for place, there in starts.items()})
+        for news in self._waiting:
+            self._feeds.unlisten(gone, news)
+            self._feeds.listen(new, news)
+            news.set()
 
     # --- taking ---
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import NamedTuple
 
+import structlog
+
 from pipeline import limits
 from pipeline.errors import Unavailable
 from pipeline.log.port import Log, Reader, Record, TopicPartition
+
+_log = structlog.get_logger(__name__)
 
 
 class Found(NamedTuple):
@@ -99,6 +103,10 @@ class Histories:
                 or (await self._log.bounds([place]))[place].start >= stop
             ):
                 return False
+        if (await self._log.bounds([place]))[place].end < stop:
+            where = f"{place.topic}[{place.partition}]"
+            _log.warning("a topic was made anew: what was there is passed over", place=where)
+            return False
         raise Unavailable(
             f"read {place.topic}[{place.partition}] from {run.next} to {stop}",
             f"nothing came in {limits.HUB_READ_TRIES * limits.FETCH_WAIT_SECONDS:g} s",
