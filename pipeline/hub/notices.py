@@ -85,6 +85,15 @@ class Notices(Follower):
         """Return the address of the process that last said it serves a share."""
         return self._servers.get(share)
 
+    def check_room(self, key: str) -> None:
+        """Accept a consumer that is known, or one more.
+
+        Raises:
+            TooLarge: There are more than are remembered.
+        """
+        if key not in self._consumers and len(self._consumers) >= limits.HUB_CONSUMERS_MAX:
+            raise TooLarge("register a consumer", f"there are {limits.HUB_CONSUMERS_MAX} already")
+
     # --- telling ---
 
     async def register(self, wanted: Wanted, *, pause_skipped: float | None = None) -> None:
@@ -103,8 +112,7 @@ class Notices(Follower):
             and known.wanted.rules == wanted.rules
         ):
             return
-        if known is None and len(self._consumers) >= limits.HUB_CONSUMERS_MAX:
-            raise TooLarge("register a consumer", f"there are {limits.HUB_CONSUMERS_MAX} already")
+        self.check_room(key)
         if pause_skipped is None:
             pause_skipped = known.pause_skipped if known else 0.0
         self._consumers[key] = Registered(key, wanted, now, pause_skipped)
