@@ -196,7 +196,7 @@ class HandOut:
     async def _cursor(self, wanted: Wanted, term: int) -> Cursor | None:
         """Return the cursor of a consumer key where this request reads on; None when the term is over."""
         key = wanted.consumer.key
-        self._notices.check_room(key)
+        await self._notices.make_room(key)
         async with self._opening.setdefault(key, asyncio.Lock()):
             if self._closed or term != self._term:
                 return None

@@ -85,13 +85,17 @@ class Notices(Follower):
         """Return the address of the process that last said it serves a share."""
         return self._servers.get(share)
 
-    def check_room(self, key: str) -> None:
-        """Accept a consumer that is known, or one more.
+    async def make_room(self, key: str) -> None:
+        """Accept a consumer that is known, or one more, for which old ones are forgotten.
 
         Raises:
             TooLarge: There are more than are remembered.
+            Unavailable: The log does not answer.
         """
-        if key not in self._consumers and len(self._consumers) >= limits.HUB_CONSUMERS_MAX:
+        if key in self._consumers or len(self._consumers) < limits.HUB_CONSUMERS_MAX:
+            return
+        await self.forget_old()
+        if len(self._consumers) >= limits.HUB_CONSUMERS_MAX:
             raise TooLarge("register a consumer", f"there are {limits.HUB_CONSUMERS_MAX} already")
 
     # --- telling ---
@@ -112,7 +116,7 @@ class Notices(Follower):
             and known.wanted.rules == wanted.rules
         ):
             return
-        self.check_room(key)
+        await self.make_room(key)
         if pause_skipped is None:
             pause_skipped = known.pause_skipped if known else 0.0
         self._consumers[key] = Registered(key, wanted, now, pause_skipped)

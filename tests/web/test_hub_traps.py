@@ -12,17 +12,20 @@ reference, ours have their own names; 15 `test_hub_unanswered`, `test_hub_tasks`
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline import limits
+from pipeline.clock import ManualClock
 from pipeline.errors import Unavailable
 from pipeline.events.topics import EXPEDITE, system_topic
 from pipeline.log.port import TopicPartition
 from tests.events.samples import BY_MODEL, NODE, changed
 from tests.web.fetching import Hub, named, status_of, wanted
-from tests.web.site import PREFIX, SOURCED, Site
+from tests.web.site import PREFIX, SOURCED, Site, opened
+from tests.web.start import STARTED
 
 LIVE: dict[str, Any] = {"r_live": "true"}
 HISTORIC: dict[str, Any] = {"r_historic": "true"}
@@ -137,3 +140,19 @@ async def test_13_a_consumer_too_many_is_told_as_bad_parameters_and_leaves_nothi
     place = TopicPartition(SOURCED, 0)
     group = f"{PREFIX}-azul-one too many--binary-allsrc-alltype-L-live"
     assert await site.parts.log.committed(group, [place]) == {}
+
+
+async def test_13_consumers_that_have_not_asked_for_long_make_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(STARTED)
+    monkeypatch.setattr(limits, "HUB_CONSUMERS_MAX", 2)
+    async with opened(tmp_path, clock=clock) as site:
+        hub = Hub(site.client, site.url)
+        await hub.fetch(**LIVE, name="old")
+        clock.advance(24 * 3600)
+        await hub.fetch(**LIVE, name="young")
+        await hub.refused("binary/passive", r_live=1, name="new")
+        clock.advance(3600)
+        assert (await hub.fetch(**LIVE, name="new")).info["ready"] is True
+        await hub.refused("binary/passive", r_live=1, name="old")
