@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 import structlog
 
@@ -101,14 +102,17 @@ class Feeds:
         """Changes when there are other topics or partitions."""
         self._changed = False
         self._closed = False
+        self._reading_ahead: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Stop reading, for good; safe to repeat."""
         self._closed = True
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        ending = [each for each in (task, *self._reading_ahead) if each is not None]
+        for each in ending:
+            each.cancel()
+        if ending:
+            await asyncio.wait(ending)
         await self._histories.close()
 
     def keep_only(self, places: AbstractSet[TopicPartition]) -> None:
@@ -196,9 +200,29 @@ class Feeds:
                     chunk = await self._fill_to(feed, offset)
         if chunk in self._kept:
             self._kept.move_to_end(chunk)
+            self._read_ahead(feed, chunk)
         return chunk
 
     # --- what is old ---
+
+    def _read_ahead(self, feed: Feed, chunk: Chunk) -> None:
+        """Begin to read what follows an old chunk while that is handed out, when there is room for both."""
+        room_bytes = self._cache_bytes - self._kept_bytes
+        if (
+            chunk.next < feed.newest.start
+            and not feed.filling.locked()
+            and room_bytes > limits.HUB_CHUNK_BYTES
+            and feed.chunk_at(chunk.next) is None
+        ):
+            reading = asyncio.create_task(self._ahead(feed, chunk.next), name="hub reads ahead")
+            self._reading_ahead.add(reading)
+            reading.add_done_callback(self._reading_ahead.discard)
+
+    async def _ahead(self, feed: Feed, offset: int) -> None:
+        async with feed.filling:
+            if feed.chunk_at(offset) is None:
+                with suppress(HeadraceError):  # whoever comes for it meets the error
+                    await self._fill(feed, feed.start_of_chunk(offset))
 
     async def _fill_to(self, feed: Feed, offset: int) -> Chunk:
         """Read the chunk that covers an offset, and those before it that are full with fewer records.

@@ -19,7 +19,9 @@ from aiohttp import web
 
 from pipeline import limits
 
-_FIRST_PAUSE_SECONDS = 0.0005
+_FIRST_PAUSE_SECONDS = 0.0002
+_LONGER = 1.2
+"""Each pause to the one before: the answer is noticed late by a fifth of the time it took, at most."""
 _LONGEST_PAUSE_SECONDS = 0.05
 _CLOSED = 7
 """State of a connection that was reset (TCP_CLOSE of Linux)."""
