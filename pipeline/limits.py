@@ -74,8 +74,9 @@ HUB_PASSED_MAX_BYTES = HUB_ANSWER_BYTES + 2 * EVENT_MAX_BYTES
 """Largest message between processes that hand out."""
 HUB_CONNECT_SECONDS = 5.0
 """How long passing a request on to another process may take."""
-HUB_LATE_SECONDS = 5.0
-"""How long after its deadline another process may answer before it counts as hanging."""
+HUB_LATE_SECONDS = 3.0
+"""How long after its deadline another process may answer before it counts as hanging; the known runner
+waits for five seconds."""
 HUB_RECEIPT_SECONDS = 60.0
 """How long the other process may take to say that an answer has reached its client."""
 HUB_MOVING_SECONDS = 0.2
