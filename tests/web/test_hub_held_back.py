@@ -104,6 +104,19 @@ async def test_deleted_events_are_not_handed_out_and_buried(
     assert kept == {stored["kafka_key"].encode()}, "nothing else is buried"
 
 
+async def test_every_deletion_counts_for_what_was_read_before_it(site: Site, hub: Hub) -> None:
+    answer = await hub.post("binary", [named(number) for number in range(3)], include_ok="1")
+    left = ["0", "1", "2"]
+    for event in answer["ok"]:
+        assert (await hub.fetch(**HISTORIC, name=f"before {len(left)}", count=9)).names == left
+        await hub.post("delete", [{**DELETE, "entity": {"ids": {"ids": [event["kafka_key"]]}}}])
+        left = left[1:]
+        async with asyncio.timeout(30):
+            while (await hub.fetch(**HISTORIC, name="probe", reset=1, count=9)).names != left:
+                pass
+        await tombstones(site, SOURCED, event["kafka_key"])
+
+
 async def test_what_is_published_again_after_its_deletion_was_read_is_not_handed_out(
     site: Site, hub: Hub
 ) -> None:

@@ -227,6 +227,22 @@ async def test_a_source_that_comes_later_is_read_from_its_start(tmp_path: Path) 
         assert (await hub.gather(2, **LIVE)).names == ["a", "a"]
 
 
+async def test_a_source_that_came_while_nobody_served_is_read_from_its_start(tmp_path: Path) -> None:
+    topic = f"azul.{PREFIX}.later.binary.sourced"
+    async with opened(tmp_path) as site:
+        hub = Hub(site.client, site.url)
+        await hub.publish("a")
+        await hub.fetch(**LIVE)
+        [record] = await site.sourced()
+    async with opened(tmp_path) as site:
+        await site.parts.log.create_topics([TopicSpec(topic)])
+        await site.parts.log.append([NewRecord(topic, b"k", record.value)])
+    async with opened(tmp_path) as site:
+        hub = Hub(site.client, site.url)
+        assert (await hub.fetch(**LIVE, count=9)).names == ["a"]
+        assert (await hub.fetch(**LIVE, name="new", count=9)).names == [], "it begins at the end"
+
+
 async def test_a_subscription_without_topics_is_told_and_read_once_there_are_some(tmp_path: Path) -> None:
     clock = ManualClock(STARTED)
     async with opened(tmp_path, clock=clock) as site:
