@@ -135,7 +135,6 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
             application.router.add_route(method, _pattern(route.path), route.handler)
     application.on_response_prepare.append(guard.add_headers)
     application.cleanup_ctx.append(_live)
-    application.on_shutdown.append(_answer_waiting)
     return application
 
 
@@ -151,8 +150,3 @@ async def _live(application: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(application[NOTICES].close)
         async with application[TABLES]:
             yield
-
-
-async def _answer_waiting(application: web.Application) -> None:
-    """End what waits for events before the server waits for requests to end."""
-    await application[SHARING].close()

@@ -13,7 +13,7 @@ import pytest
 from pipeline.clock import ManualClock
 from pipeline.events.task import TaskEvent, decode_task
 from pipeline.events.topics import TASK, system_topic
-from pipeline.web.hub_sharing import PATH
+from pipeline.web.hub_sharing import PATH, RECEIVED
 from tests.web.fetching import Hub, named, wanted
 from tests.web.site import PREFIX, Site, opened
 from tests.web.start import STARTED
@@ -126,6 +126,29 @@ async def test_a_client_that_left_while_its_answer_was_sent_gets_it_again(hub: H
     got = await hub.gather(count, kind=kind, **HISTORIC)
     assert got.names == [str(number) for number in range(count)]
     assert (await hub.fetch(kind=kind, **HISTORIC, count=count)).names == []
+
+
+async def test_a_receipt_that_comes_while_the_server_stops_is_heard(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as client:
+        async with opened(tmp_path) as site:
+            hub = Hub(client, site.url)
+            await hub.publish("a", "b")
+            await hub.fetch(name="other", **LIVE)
+            connection = await client.ws_connect(hub.url + PATH)
+            await connection.send_bytes(wanted(require_historic=True).encode())
+            assert b'"a"' in (await connection.receive(), await connection.receive())[1].data
+
+            async def receive() -> None:
+                await hub.fetch(name="other", **LIVE, deadline=60)
+                await connection.send_str(RECEIVED)  # the stop has begun: it answers what waits
+
+            receipt = asyncio.create_task(receive())
+            for _ in range(3):
+                await hub.fetch(name="others", **LIVE)
+        await receipt
+        await connection.close()
+        async with opened(tmp_path) as site:
+            assert (await Hub(client, site.url).fetch(**HISTORIC, count=9)).names == ["b"]
 
 
 async def test_a_restart_begins_before_what_was_not_received(tmp_path: Path) -> None:
