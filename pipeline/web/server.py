@@ -101,8 +101,6 @@ async def _running(parts: Parts, pool: ParserPool | None = None) -> AsyncIterato
         await runner.setup()
         yield runner
     finally:
-        for site in list(runner.sites):
-            await site.stop()
         # Before it cleans up: from then on aiohttp drops what comes in, and with it the word of other
         # processes that the answers to what they passed on have been received.
         await runner.app[SHARING].close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from pipeline.hub.wanted import Wanted
+from pipeline.web import presence
 from pipeline.web.hub_sharing import PATH, RECEIVED
 from tests.events.samples import BINARY, PLUGIN
 from tests.processes import until
@@ -39,25 +39,15 @@ async def test_what_another_process_passed_on_and_received_is_not_repeated_thoug
             wanted = Wanted(name="plug", version="1.2", model="binary", require_historic=True)
             await connection.send_bytes(wanted.encode())
             info, events = await connection.receive_json(), await connection.receive_bytes()
-            received = asyncio.create_task(receive_when_stopping(connection, site.url))
+            received = asyncio.create_task(receive_when_stopping(connection, site.folder))
         await received
         assert (info["fetched"], events.count(b"kafka_key")) == (1, 1)
         async with opened(tmp_path) as site:
             assert (await fetch(client, site.url, r_historic="true")).events == []
 
 
-async def receive_when_stopping(connection: aiohttp.ClientWebSocketResponse, url: str) -> None:
-    """Say that the answer has been received as soon as the server takes no more connections."""
-
-    async def stopping() -> bool:
-        place = urlsplit(url)
-        try:
-            _, writer = await asyncio.open_connection(place.hostname, place.port)
-        except ConnectionRefusedError:
-            return True
-        writer.close()
-        return False
-
-    await until(stopping)
+async def receive_when_stopping(connection: aiohttp.ClientWebSocketResponse, folder: Path) -> None:
+    """Say that the answer has been received when the server has begun to stop: its note is gone first."""
+    await until(lambda: presence.find(folder) is None)
     await connection.send_str(RECEIVED)
     await connection.close()
