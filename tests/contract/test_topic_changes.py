@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,6 +67,13 @@ async def test_a_second_start_with_the_same_settings_changes_nothing(log: Log, u
     assert await start(log, plan) == {}
 
 
+async def _shown(log: Log, name: str, setting: str, value: str) -> None:
+    """Return when a topic shows a setting: a broker tells of a change a moment after it is made."""
+    async with asyncio.timeout(30):
+        while (await log.describe_topics([name]))[name].config.get(setting) != value:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def test_what_was_set_by_hand_is_never_reset_and_what_is_asked_for_is_set(
     log: Log, unique: str
 ) -> None:
@@ -73,11 +81,13 @@ async def test_what_was_set_by_hand_is_never_reset_and_what_is_asked_for_is_set(
     name = f"azul.{unique}.a.binary.sourced"
     hand = {"min.compaction.lag.ms": "1000", "retention.ms": "5000"}
     await log.create_topics([TopicSpec(name, config=hand)], alter=True)
+    await _shown(log, name, "retention.ms", "5000")
 
     changed = await start(log, planned(unique, "- {topic: a.binary.sourced, numpartitions: 3}"))
 
     assert set(changed) == {"a.binary.sourced"}
     assert changed["a.binary.sourced"].summary == "partitions 1 → 3, retention.ms 5000 → -1"
+    await _shown(log, name, "retention.ms", "-1")
     there = (await log.describe_topics([name]))[name]
     assert there.partitions == 3
     assert (there.config["min.compaction.lag.ms"], there.config["retention.ms"]) == ("1000", "-1")
