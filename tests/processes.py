@@ -88,6 +88,15 @@ class Process:
         """Send it a signal; nothing happens when it has ended."""
         self._popen.send_signal(number)
 
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """Let it do nothing while the block runs, as a machine that is busy elsewhere."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it at once, as a power cut would, and wait until it is gone."""
         self._popen.kill()

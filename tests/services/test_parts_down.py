@@ -53,17 +53,19 @@ async def test_a_part_that_is_down_is_waited_for_and_nothing_is_lost(
     own: OwnServers, own_lab: Lab, name: str
 ) -> None:
     paths = real_files(FILES)
-    third = FILES // 3
+    third, half = FILES // 3, FILES // 2
     async with own_lab.parts() as parts:
         hashes = await submit_all(parts, paths[:third])
         await own.down(name)
         with own_lab.worker("one") as worker:
             await worker.says(f"part={PARTS[name]} reason=")
             await own.up(name)
-            hashes += await submit_all(parts, paths[third : 2 * third])
+            hashes += await submit_all(parts, paths[third:half])
             await some_enriched(parts)
-            await own.down(name)
-            told = len(worker.told())
+            with worker.halted():  # However fast it is, it has work left when the part goes.
+                hashes += await submit_all(parts, paths[half : 2 * third])
+                await own.down(name)
+                told = len(worker.told())
             hashes += await submitted_meanwhile(parts, paths[2 * third :], name)
             await until(lambda: WAITS[name] in worker.told()[told:], PATIENCE_SECONDS)
             await own.up(name)
