@@ -38,6 +38,8 @@ CONSUMER_KEY_MAX_BYTES = 8 * KIB
 """Longest consumer key, in JSON; it names consumer groups, and tasks hold it several times."""
 FILTER_EXPRESSION_MAX_CHARS = 1024
 """Longest filter expression of a fetch."""
+FILTER_EXPRESSIONS_KEPT = 256
+"""Compiled filter expressions that are kept."""
 FILTER_EXPRESSION_DEPTH = 8
 """Most conditions inside each other in a filter expression."""
 FILTER_EXPRESSION_STEPS = 50_000

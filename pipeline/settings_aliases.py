@@ -15,13 +15,10 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from pipeline.errors import SettingError
+from pipeline.flags import FALSE, TRUE
 from pipeline.settings_unused import UNUSED
 
 _MINUTE_SECONDS = 60
-_FLAGS: Final = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
 _LEVELS: Final = {
     "TRACE": "DEBUG", "DEBUG": "DEBUG", "INFO": "INFO",
     "WARN": "WARNING", "WARNING": "WARNING", "ERROR": "ERROR",
@@ -29,9 +26,9 @@ _LEVELS: Final = {
 
 
 def _flag(text: str) -> bool:
-    if text not in _FLAGS:
+    if text not in {*TRUE, *FALSE}:
         raise ValueError("allowed: true, false")
-    return _FLAGS[text]
+    return text in TRUE
 
 
 def _if_true(value: str) -> Callable[[str], str | None]:

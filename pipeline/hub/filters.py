@@ -12,7 +12,6 @@ from typing import Final
 
 from pipeline import limits
 from pipeline.events.names import CONTENT
-from pipeline.hub.expression import Expression
 from pipeline.hub.glance import Glance, Shape
 from pipeline.hub.wanted import Wanted
 
@@ -42,9 +41,6 @@ class Filter:
         wanted: The request.
         depth_max: Most hops of a binary event.
         can_read: Asked when both markings are there; its answers are remembered.
-
-    Raises:
-        QueryError: Its expression is none (a request has been checked for that).
     """
 
     def __init__(self, wanted: Wanted, *, depth_max: int, can_read: CanRead) -> None:
@@ -58,8 +54,6 @@ class Filter:
         self.over = max(0, over)
         self.under = under if under > 0 else sys.maxsize
         """The bounds of content sizes in bytes, both allowed."""
-        self.expression = Expression(wanted.filter) if wanted.filter else None
-        """What the stored bytes of those that pass are to be asked for besides."""
         self.judge_shape: Callable[[Shape], str | None] = _Verdicts(self._verdict).__getitem__
         """Judge an event whose content, if it has any, is within the bounds; as `judge`."""
 

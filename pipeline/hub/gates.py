@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 
+from pipeline import limits
 from pipeline.hub.expression import Expression
 from pipeline.hub.taking import Taken
 from pipeline.hub.wanted import Wanted
@@ -79,7 +81,13 @@ class Expressions(Gate):
         """Say which events do not match; retries have matched before."""
         if not wanted.filter:
             return {}
-        return await asyncio.to_thread(_unmatched, Expression(wanted.filter), taken)
+        return await asyncio.to_thread(_unmatched, _compiled(wanted.filter), taken)
+
+
+@lru_cache(maxsize=limits.FILTER_EXPRESSIONS_KEPT)
+def _compiled(text: str) -> Expression:
+    """Compile an expression, once for all requests that bring it."""
+    return Expression(text)
 
 
 def _unmatched(expression: Expression, taken: Sequence[Taken]) -> Held:

@@ -18,6 +18,7 @@ import structlog
 
 from pipeline import limits
 from pipeline.clock import Clock
+from pipeline.hub import steps
 from pipeline.hub.chunk import Chunk, Index
 from pipeline.hub.counts import METADATA, UPGRADE, Stopwatch, count_consumed, failing
 from pipeline.hub.cursor import Begin, Cursor
@@ -28,7 +29,7 @@ from pipeline.hub.gates import Gate
 from pipeline.hub.handing import Worker, as_given, as_tasks
 from pipeline.hub.lane import lanes_of
 from pipeline.hub.notices import Notices
-from pipeline.hub.taking import DELETED_STEP, Sieve, Taken
+from pipeline.hub.taking import Sieve, Taken
 from pipeline.hub.wanted import Wanted
 from pipeline.log.port import Log, NewRecord
 from pipeline.metrics_hub import CONSUME_ERRORS
@@ -159,7 +160,7 @@ class HandOut:
         """
         deadline, term = asyncio.get_running_loop().time() + wanted.deadline, self._term
         await self._notices.ready()
-        with failing(CONSUME_ERRORS, DELETED_STEP):
+        with failing(CONSUME_ERRORS, steps.DELETED):
             await self._deleted.ready()
         if wanted.is_task and self._since_pause() < limits.HUB_PAUSED_SECONDS:
             yield Fetched(paused=True)

@@ -28,13 +28,12 @@ from pipeline.hub import counts
 from pipeline.hub.completions import STEP as REMEMBERED
 from pipeline.hub.completions import Completions
 from pipeline.hub.deleted import Deleted
+from pipeline.hub.steps import AGED_OFF, DELETED
 from pipeline.log.port import Log, NewRecord
 from pipeline.metrics_hub import PRODUCE_ERRORS
 
-AGED_OFF = "PipelineAgeoff"
 RESULTS = "ProduceStatusResults"
 KEY = "InjectId"
-DELETED = "FilterPreviouslyDeleted"
 SETTINGS = "SourceSettingRemoval"
 
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from pipeline.hub import steps
 from pipeline.hub.chunk import Chunk, Index
 from pipeline.hub.filters import Filter
 
-AGED = "PipelineAgeoff-ageoff"
-DELETED = "FilterPreviouslyDeleted-deleted"
+AGED = f"{steps.AGED_OFF}-ageoff"
+DELETED = f"{steps.DELETED}-deleted"
 
 Removed = list[tuple[str, Sequence[Index]]]
 """Reasons, each with the events it removed."""

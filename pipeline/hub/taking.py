@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pipeline.hub import steps
 from pipeline.hub.chunk import Chunk, Index
 from pipeline.hub.counts import Stopwatch
 from pipeline.hub.filters import Filter
@@ -17,10 +18,8 @@ from pipeline.hub.retries import CONSUMER_HEADER, PLUGIN_HEADER, VERSION_HEADER
 from pipeline.hub.sift import AGED, DELETED, sift
 from pipeline.log.port import Headers
 
-AGEOFF_STEP: Final = "PipelineAgeoff"
-DELETED_STEP: Final = "FilterPreviouslyDeleted"
 RULES_STEP: Final = "FilterConsumerRules"
-"""Steps whose time is told apart; the last one is the compiled filter, which has three of the contract."""
+"""The step whose time is that of the compiled filter, which has three of the contract."""
 
 
 @dataclass
@@ -67,9 +66,9 @@ class Sieve:
     def not_wanted_in(self, chunk: Chunk) -> tuple[AbstractSet[Index], AbstractSet[Index]]:
         """Return which events of a chunk have aged off, and which were deleted."""
         aged = chunk.aged(self.now_unix)
-        self.watch.lap(AGEOFF_STEP)
+        self.watch.lap(steps.AGED_OFF)
         deleted = self.deleted_in(chunk)
-        self.watch.lap(DELETED_STEP)
+        self.watch.lap(steps.DELETED)
         return aged, deleted
 
     def deleted_in(self, chunk: Chunk) -> AbstractSet[Index]:

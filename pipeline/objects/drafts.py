@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pipeline.objects import keys
@@ -104,3 +105,15 @@ class SpooledDraft(FileDraft):
         await self.settled()
         source = self.file.path if self.file.made else b""
         return await self._store.put(key, source, only_if_absent=only_if_absent, metadata=metadata)
+
+
+@asynccontextmanager
+async def spooled_draft(
+    store: ObjectStore, scratch: Scratch, threads: Threads
+) -> AsyncIterator[SpooledDraft]:
+    """Give a draft of a store that takes whole objects; what is not committed is discarded."""
+    draft = SpooledDraft(store, scratch, threads)
+    try:
+        yield draft
+    finally:
+        await draft.discard()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from pipeline import limits
 from pipeline.errors import BadInput, Conflict, Damaged, NotFound, Unavailable
 from pipeline.objects import keys, ranges, sources
 from pipeline.objects.decoding import Decoding
-from pipeline.objects.drafts import SpooledDraft
+from pipeline.objects.drafts import SpooledDraft, spooled_draft
 from pipeline.objects.forms import FORMS, PLAIN, Coder, Form, new_header, open_header, seal_header
 from pipeline.objects.port import Download, ObjectStore, Stat
 from pipeline.objects.scratch import Scratch
@@ -103,14 +103,9 @@ class EncodedStore:
             return head + await _turned(coder, data)
         return _encoding(coder, head, data)
 
-    @asynccontextmanager
-    async def draft(self) -> AsyncIterator[SpooledDraft]:
+    def draft(self) -> AbstractAsyncContextManager[SpooledDraft]:
         """Start an object whose key is not known yet, on local disk and not encoded until then."""
-        draft = SpooledDraft(self, self._scratch, self._threads)
-        try:
-            yield draft
-        finally:
-            await draft.discard()
+        return spooled_draft(self, self._scratch, self._threads)
 
     async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
         """Remove an object in all its forms, also those that are not read; True when one was removed.

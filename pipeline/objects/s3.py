@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +23,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BadInput, NotFound, SettingError, Unavailable
 from pipeline.objects import keys, ranges, s3_faults, sources
 from pipeline.objects import metadata as labels
-from pipeline.objects.drafts import SpooledDraft
+from pipeline.objects.drafts import SpooledDraft, spooled_draft
 from pipeline.objects.memory import MemoryDownload
 from pipeline.objects.port import Download, Stat
 from pipeline.objects.s3_client import PART, S3Client
@@ -156,14 +156,9 @@ class S3Store:
         )
         return len(data)
 
-    @asynccontextmanager
-    async def draft(self) -> AsyncIterator[SpooledDraft]:
+    def draft(self) -> AbstractAsyncContextManager[SpooledDraft]:
         """Start an object whose key is not known yet, on local disk."""
-        draft = SpooledDraft(self, self._scratch, self._threads)
-        try:
-            yield draft
-        finally:
-            await draft.discard()
+        return spooled_draft(self, self._scratch, self._threads)
 
     async def delete(self, key: str, *, older_than: dt.datetime | None = None) -> bool:
         """Remove an object; True when it was removed. The server's clock says how old it is."""

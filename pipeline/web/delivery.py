@@ -27,6 +27,11 @@ _CLOSED = 7
 """State of a connection that was reset (TCP_CLOSE of Linux)."""
 
 
+def has_left(request: web.Request) -> bool:
+    """Say whether the client has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
+
+
 async def delivered(request: web.Request) -> None:
     """Return when nothing of what was written to a client is under way any more.
 

@@ -15,7 +15,8 @@ from pipeline.errors import EventError, NotFound
 from pipeline.events.codec import Failure, Posted, decode_posted, encode_as_posted
 from pipeline.events.models import Event, model_named
 from pipeline.hub.counts import BUFFER, TRANSFORM
-from pipeline.hub.publish import AGED_OFF, Published
+from pipeline.hub.publish import Published
+from pipeline.hub.steps import AGED_OFF
 from pipeline.metrics_hub import PRODUCE_STAGES
 from pipeline.web import bodies
 from pipeline.web.answers import answer

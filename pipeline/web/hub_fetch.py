@@ -16,11 +16,11 @@ from pipeline.events.codec import decode_stored
 from pipeline.events.models import Model
 from pipeline.hub.counts import count_fetched, count_requested
 from pipeline.web.context import parts_of, sharing_of
-from pipeline.web.delivery import delivered
+from pipeline.web.delivery import delivered, has_left
 from pipeline.web.hub_fetch_query import FetchQuery
 from pipeline.web.hub_problems import HubProblem, Refused
 from pipeline.web.hub_query import wanted_of
-from pipeline.web.hub_sharing import PATH, Answer, gone
+from pipeline.web.hub_sharing import PATH, Answer
 from pipeline.web.routes import Handler, Nothing, Route, asked
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ def fetching(*, task: bool) -> Handler:
         )
         count_requested(wanted)
         try:
-            async with sharing_of(request).fetch(wanted, lambda: gone(request)) as answer:
+            async with sharing_of(request).fetch(wanted, lambda: has_left(request)) as answer:
                 response = await _send(request, wanted.model, answer, avro=wanted.avro)
         except TooLarge as error:
             raise Refused(422, "bad parameters", str(error)) from error
@@ -65,7 +65,7 @@ async def _send(request: web.Request, model: Model, answer: Answer, *, avro: boo
     parts = (("info", msgspec.json.encode(info)), ("events", events))
     body = b"".join(_part(boundary, name, content) for name, content in parts)
     body += f"--{boundary}--\r\n".encode()
-    if gone(request):
+    if has_left(request):
         raise ConnectionResetError("the client has left")
     response = web.StreamResponse(headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
     response.content_length = len(body)

@@ -18,12 +18,11 @@ from pipeline import limits
 from pipeline.errors import NotFound, QueryError
 from pipeline.events.models import Model, model_named
 from pipeline.events.names import ACTIONS, EXTRACTED, SOURCED
+from pipeline.flags import FALSE, TRUE
 from pipeline.hub.expression import Expression
 from pipeline.hub.wanted import Wanted
 from pipeline.web.hub_problems import Refused
 
-TRUE: Final = ("1", "t", "T", "TRUE", "true", "True")
-FALSE: Final = ("0", "f", "F", "FALSE", "false", "False")
 OLD_NAMES: Final = {
     "deadline": "timeout",
     "r-content": "requires-data",

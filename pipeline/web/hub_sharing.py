@@ -27,6 +27,7 @@ from pipeline.hub.handout import Fetched, HandOut
 from pipeline.hub.notices import Notices
 from pipeline.hub.wanted import Wanted, decode_wanted
 from pipeline.log.shares import Shares
+from pipeline.web.delivery import has_left
 
 _log = structlog.get_logger(__name__)
 PATH = "/api/hub/fetch"
@@ -200,7 +201,7 @@ class Sharing:
                 wanted = _bounded(decode_wanted(await connection.receive_bytes()))
             await self._notices.ready()
             if self._notices.share_of(wanted.consumer.key) in self._shares.mine:
-                async with self._handout.fetch(wanted, lambda: gone(request)) as fetched:
+                async with self._handout.fetch(wanted, lambda: has_left(request)) as fetched:
                     if fetched.events or not fetched.moved:
                         await _answer_over(connection, answer_of(fetched))
         except (HeadraceError, TypeError, OSError) as error:  # TypeError: another kind of message
@@ -264,8 +265,3 @@ async def _answer_over(connection: web.WebSocketResponse, answer: Answer) -> Non
         word = await connection.receive()
     if word.type is not aiohttp.WSMsgType.TEXT or word.data != RECEIVED:
         raise ConnectionResetError("the answer has not reached its client")
-
-
-def gone(request: web.Request) -> bool:
-    """Say whether the client has closed its connection."""
-    return request.transport is None or request.transport.is_closing()

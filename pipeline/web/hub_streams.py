@@ -15,6 +15,7 @@ from pipeline import metrics, metrics_hub
 from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
+from pipeline.flags import FALSE, TRUE
 from pipeline.identify.datastream import datastream
 from pipeline.identify.formats import UNKNOWN
 from pipeline.objects.hashing import Digest, Stored, stored_stream
@@ -31,8 +32,6 @@ from pipeline.web.problems import RangeRefused
 from pipeline.web.routes import Asked, Route
 
 _BINARY = "application/octet-stream"
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("", "0", "f", "F", "FALSE", "false", "False"))
 _LAST_SECOND = int(dt.datetime(dt.MAXYEAR, 12, 31, tzinfo=dt.UTC).timestamp())
 _NUMBER = re.compile(r"\d{1,12}", re.ASCII)
 _TYPES = metrics_hub.Names()
@@ -208,9 +207,9 @@ def _key(request: web.Request) -> str:
 
 
 def _flag(text: str, name: str) -> bool:
-    if text not in _TRUE | _FALSE:
+    if text not in {"", *TRUE, *FALSE}:
         raise Refused(400, f"bad param {name}", f"{text[:40]!r} is neither true nor false")
-    return text in _TRUE
+    return text in TRUE
 
 
 _PLACE = "/api/v3/stream/{source}/{label}"

@@ -26,6 +26,7 @@ from pipeline.errors import (
 )
 from pipeline.web import hub_problems
 from pipeline.web.answers import answer
+from pipeline.web.delivery import has_left
 from pipeline.web.routes import Handler
 
 log = structlog.get_logger(__name__)
@@ -119,7 +120,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def _unexpected(request: web.Request, error: Exception) -> web.StreamResponse:
-    if isinstance(error, ConnectionError) and _has_gone(request):
+    if isinstance(error, ConnectionError) and has_left(request):
         return web.Response(status=400)  # for the metric; there is nobody left to answer
     tried = f"{request.method} {request.path}"[:200]
     why, name = "an unexpected error; it is in the log under this id", _logged(error)
@@ -135,10 +136,6 @@ def _answer(request: web.Request, error: HeadraceError) -> web.Response:
     if isinstance(error, RangeRefused):
         response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
     return response
-
-
-def _has_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 def _routing_answer(request: web.Request, error: web.HTTPException) -> web.StreamResponse:

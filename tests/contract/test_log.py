@@ -5,35 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from pipeline import limits, metrics
 from pipeline.clock import ManualClock
 from pipeline.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
-from pipeline.log.connection import KafkaConnection
-from pipeline.log.embedded.log import EmbeddedLog
-from pipeline.log.kafka import KafkaLog
 from pipeline.log.lag import Watermark, lag
 from pipeline.log.partitioner import partition_for
 from pipeline.log.port import Bounds, Log, NewRecord, Placed, Reader, Record, TopicPartition, TopicSpec
 from pipeline.log.view import TableView
 
 WAIT_SECONDS = 20.0
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    opened: Log
-    if request.param == "embedded":
-        opened = EmbeddedLog(tmp_path / "log")
-    else:
-        opened = KafkaLog(KafkaConnection(bootstrap_servers=(request.getfixturevalue("kafka_address"),)))
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 async def make_topic(log: Log, name: str, partitions: int = 1, **config: str) -> list[TopicPartition]:

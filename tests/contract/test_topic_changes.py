@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,12 @@ from pipeline.events.topics import HUB, TABLE_TOPICS, TopicPlan, plan_from_text,
 from pipeline.hub.changelogs import TABLES, changelog_topic
 from pipeline.limits import HUB_SHARES
 from pipeline.log.connection import KafkaConnection
-from pipeline.log.embedded.log import EmbeddedLog
 from pipeline.log.kafka import KafkaLog
 from pipeline.log.port import Log, NewRecord, TopicSpec
 from pipeline.settings import load
 from pipeline.topic_changes import Change, find_changes, prepare_topics
 
 SOURCES = "sources: {a: {description: one source}}"
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    opened: Log
-    if request.param == "embedded":
-        opened = EmbeddedLog(tmp_path / "log")
-    else:
-        opened = KafkaLog(KafkaConnection(bootstrap_servers=(request.getfixturevalue("kafka_address"),)))
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 def planned(prefix: str, topics: str = "", *, partitions: int = 1, replicas: int = 1) -> TopicPlan:

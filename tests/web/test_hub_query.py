@@ -10,10 +10,11 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import MultiDict
 
 from pipeline import limits
+from pipeline.flags import FALSE, TRUE
 from pipeline.hub.wanted import Wanted, decode_wanted
 from pipeline.web.hub_fetch_query import FetchQuery, Flag
 from pipeline.web.hub_problems import Refused
-from pipeline.web.hub_query import FALSE, TRUE, wanted_of
+from pipeline.web.hub_query import wanted_of
 
 
 def asked(query: str, model: str = "binary", *, task: bool = False) -> Wanted:
