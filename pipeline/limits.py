@@ -14,10 +14,10 @@ EVENT_MAX_BYTES = 3 * MIB
 """Largest stored encoding of one event."""
 PUBLISH_MAX_BYTES = 256 * MIB
 """Largest body of one publish."""
-PUBLISH_INLINE_BYTES = 64 * KIB
-"""Bodies above this are decoded in a thread."""
-EVENTS_INLINE = 20
-"""Events prepared on the event loop; more at once go to a thread."""
+PUBLISH_INLINE_BYTES = 4 * MIB
+"""Bodies above this are decoded in a thread; below it that takes longer than the decoding."""
+PUBLISH_SLICE_EVENTS = 100
+"""Events prepared before others get a turn: 3 ms."""
 METRIC_NAMES_MAX = 1000
 """Most names of plugins that metrics tell apart; the others are counted together."""
 METRIC_NAME_MAX_CHARS = 128
@@ -48,10 +48,6 @@ HUB_CHUNK_RECORDS = 512
 """Offsets of a partition that are decoded and kept together."""
 HUB_CHUNK_BYTES = 2 * MIB
 """Stored bytes after which a chunk is full with fewer."""
-HUB_READERS_MAX = 32
-"""Readers of old records kept for whoever comes for what follows."""
-HUB_READ_TRIES = 150
-"""Waits of `FETCH_WAIT_SECONDS` for old records that must be there."""
 HUB_SHARES = 16
 """Parts the work of handing out is divided into: partitions of ``system.hub``."""
 HUB_CONSUMERS_MAX = 10_000
@@ -120,7 +116,7 @@ LOG_TAIL_BYTES = 32 * MIB
 LOG_READ_AHEAD_BYTES = 2 * MIB
 """Bytes the embedded log reads from disk at a time."""
 LOG_LEFTOVER_BYTES = 16 * MIB
-"""Records read from disk beyond what was asked for, kept for the next read."""
+"""Records that came beyond what was asked for, kept for the next fetch."""
 LOG_SEGMENT_BYTES = 64 * MIB
 """Size at which a segment of the embedded log is closed (topic setting segment.bytes)."""
 LOG_COMPACT_SEGMENT_BYTES = 16 * MIB

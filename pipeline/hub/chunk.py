@@ -79,14 +79,17 @@ class Chunk:
         self.headers.append(headers)
         self.size_bytes += len(value)
         self.next = offset + 1
-        found = self.shapes.get(glance.shape)
+        shape = glance.shape
+        found = self.shapes.get(shape)
         if found is None:
-            self.shapes[glance.shape] = [index]
+            self.shapes[shape] = [index]
         else:
             found.append(index)
-        for size in glance.content_sizes if glance.sizes else ():
-            self.smallest_bytes = min(self.smallest_bytes, size)
-            self.largest_bytes = max(self.largest_bytes, size)
+        for place in shape.contents:
+            size = glance.sizes[place]
+            if not self.smallest_bytes <= size <= self.largest_bytes:
+                self.smallest_bytes = min(self.smallest_bytes, size)
+                self.largest_bytes = max(self.largest_bytes, size)
         if expires is not None:
             self._expiring[index] = expires
             self._first_expiry = min(self._first_expiry, expires)

@@ -244,8 +244,11 @@ class Cursor:
         Raises:
             Unavailable: The log does not answer.
         """
-        if self._committing is not None:
-            await asyncio.shield(self._committing)
+        if self._committing is None:
+            return
+        if self._committing.done() and (self._committing.cancelled() or self._committing.exception()):
+            self.touch()  # the log may answer again
+        await asyncio.shield(self._committing)
 
     async def _commit(self) -> None:
         while due := [(lane, positions) for lane in self.lanes if (positions := lane.due())]:

@@ -24,7 +24,6 @@ from pipeline.events.sources import SourceDefinition
 from pipeline.events.topics import model_of_topic
 from pipeline.hub.chunk import Chunk
 from pipeline.hub.glance import Glance, Glances
-from pipeline.hub.history import Histories
 from pipeline.log.port import Bounds, Log, Reader, Record, TopicPartition
 
 _log = structlog.get_logger(__name__)
@@ -92,7 +91,6 @@ class Feeds:
         self._feeds: dict[TopicPartition, Feed] = {}
         self._kept: OrderedDict[Chunk, Feed] = OrderedDict()
         self._kept_bytes = 0
-        self._histories = Histories(log)
         self._glances = Glances()
         self._opening = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +111,6 @@ class Feeds:
             each.cancel()
         if ending:
             await asyncio.wait(ending)
-        await self._histories.close()
 
     def keep_only(self, places: AbstractSet[TopicPartition]) -> None:
         """Stop following all other partitions, unless somebody waits for one."""
@@ -235,15 +232,30 @@ class Feeds:
         return chunk
 
     async def _fill(self, feed: Feed, start: int) -> Chunk:
-        """Read the chunk that begins at `start` and keep it."""
-        floor = start - start % limits.HUB_CHUNK_RECORDS
-        stop = min(floor + limits.HUB_CHUNK_RECORDS, feed.newest.start)
-        found = await self._histories.read(feed.place, start, stop)
-        chunk = Chunk(feed.place, start)
-        await asyncio.to_thread(self._take, feed, chunk, found.records)
-        chunk.next = found.next
+        """Read the chunk that begins at `start` and keep it; in a log with gaps it reaches further."""
+        place, end = feed.place, feed.newest.start
+        missing = limits.HUB_CHUNK_RECORDS - start % limits.HUB_CHUNK_RECORDS
+        found = await self._log.fetch(
+            place, start, max_records=min(missing, end - start), max_bytes=limits.HUB_CHUNK_BYTES
+        )
+        chunk = Chunk(place, start)
+        # Not in a thread: it takes about 2 ms, for which two threads would only wait for each other.
+        self._take(feed, chunk, [record for record in found.records if record.offset < end])
+        chunk.next = min(found.next, end)
+        if chunk.next == start:
+            chunk.next = await self._passed_over(place, start, end)
         self._keep(feed, chunk)
         return chunk
+
+    async def _passed_over(self, place: TopicPartition, start: int, end: int) -> int:
+        """Return where to go on when nothing is there that should be. Raises `Unavailable`."""
+        there = (await self._log.bounds([place]))[place]
+        if there.end < end:
+            where = f"{place.topic}[{place.partition}]"
+            _log.warning("a topic was made anew: what was there is passed over", place=where)
+            return end
+        tried = f"read {place.topic}[{place.partition}] from {start} to {end}"
+        raise Unavailable(tried, "the log gave nothing", "try again")
 
     def _keep(self, feed: Feed, chunk: Chunk) -> None:
         feed.older.append(chunk)

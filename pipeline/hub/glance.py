@@ -34,6 +34,8 @@ class Shape(msgspec.Struct, frozen=True, gc=False, eq=False):
     depth: int
     """Nodes of the source's path; 0 for all but binary events."""
     streams: tuple[Stream, ...]
+    contents: tuple[int, ...]
+    """Which of the streams are content."""
 
 
 class Glance(msgspec.Struct, frozen=True, gc=False):
@@ -56,11 +58,7 @@ class Glance(msgspec.Struct, frozen=True, gc=False):
     @property
     def content_sizes(self) -> list[int]:
         """Sizes of its content streams."""
-        return [
-            size
-            for (label, _), size in zip(self.shape.streams, self.sizes, strict=True)
-            if label == CONTENT
-        ]
+        return [self.sizes[place] for place in self.shape.contents]
 
 
 class Glances:
@@ -129,7 +127,8 @@ class Glances:
         if shape is None:
             if len(self._shapes) >= limits.HUB_SHAPES_MAX:
                 self._shapes.clear()
-            self._shapes[parts] = shape = Shape(source, security, action, author, depth, streams)
+            contents = tuple(place for place, (label, _) in enumerate(streams) if label == CONTENT)
+            self._shapes[parts] = shape = Shape(source, security, action, author, depth, streams, contents)
         return shape
 
     _LOOKS: Final[dict[Model, Callable[[Glances, bytes], Glance]]] = {

@@ -308,6 +308,8 @@ class HandOut:
                 with failing(CONSUME_ERRORS, gate.step):
                     reasons = await gate.held(wanted, passed)
                 fetched.watch.lap(gate.step)
+                if not reasons:
+                    continue
                 held += [(passed[index], reason) for index, reason in reasons.items()]
                 await self._tell(self._gates[:place], wanted, [passed[index] for index in reasons])
                 passed = [each for index, each in enumerate(passed) if index not in reasons]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pipeline import limits
 from pipeline.clock import Clock
@@ -31,6 +32,8 @@ from pipeline.hub.deleted import Deleted
 from pipeline.hub.steps import AGED_OFF, DELETED
 from pipeline.log.port import Log, NewRecord
 from pipeline.metrics_hub import PRODUCE_ERRORS
+
+T = TypeVar("T")
 
 RESULTS = "ProduceStatusResults"
 KEY = "InjectId"
@@ -117,10 +120,7 @@ class Publisher:
         with counts.failing(PRODUCE_ERRORS, DELETED):
             await self._deleted.ready()
         published = Published()
-        if len(events) > limits.EVENTS_INLINE:
-            records = await asyncio.to_thread(self._prepare, events, published)
-        else:
-            records = self._prepare(events, published)
+        records = await self._prepare(events, published)
         published.wanted = len(records) + len(published.errors)
         if records:
             try:
@@ -137,17 +137,42 @@ class Publisher:
         )
         return published
 
-    def _prepare(self, events: Sequence[Event], published: Published) -> list[NewRecord]:
+    async def _prepare(self, events: Sequence[Event], published: Published) -> list[NewRecord]:
         """Run the steps over all events; return the records to write, the posted events noted."""
+        posted: list[_Item] = []
+        results: list[_Item] = []
+        async for some in _slices(events):
+            self._accept(some, posted, results, published)
+        _note(published.added, RESULTS, len(results))
+        records: list[NewRecord] = []
+        async for items in _slices(posted + results):
+            records += self._finish(items, published)
+        return records
+
+    def _accept(
+        self, events: Sequence[Event], posted: list[_Item], results: list[_Item], published: Published
+    ) -> None:
+        """Add what is not too old to `posted`, and to `results` what its statuses brought."""
         watch = published.watch
         watch.start()
         events = self._without_aged(events, published)
         watch.lap(AGED_OFF)
         if self._completions.on:
-            published.remembered = self._completions.records_of(events)
+            published.remembered += self._completions.records_of(events)
             watch.lap(REMEMBERED)
-        items = _with_results(events, published)
+        for event in events:
+            if isinstance(event, StatusEvent):
+                status, brought = split_results(event)
+                posted.append((status, True))
+                results += [(result, False) for result in brought]
+            else:
+                posted.append((event, True))
         watch.lap(RESULTS)
+
+    def _finish(self, items: Sequence[_Item], published: Published) -> list[NewRecord]:
+        """Bring events to their final form; return their records."""
+        watch = published.watch
+        watch.start()
         items = [(completed(event, self._random_bytes), posted) for event, posted in items]
         watch.lap(KEY)
         items = self._without_deleted(items, published)
@@ -183,19 +208,15 @@ class Publisher:
         return records
 
 
-def _with_results(events: Sequence[Event], published: Published) -> list[_Item]:
-    """Take the results out of statuses, each after all events that were posted."""
-    items: list[_Item] = []
-    results: list[_Item] = []
-    for event in events:
-        if isinstance(event, StatusEvent):
-            status, more = split_results(event)
-            items.append((status, True))
-            results += [(result, False) for result in more]
-        else:
-            items.append((event, True))
-    _note(published.added, RESULTS, len(results))
-    return items + results
+async def _slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Give items some at a time and others a turn in between.
+
+    A thread would not: it holds the interpreter just as well, and changing between the two takes time.
+    """
+    for first in range(0, len(items), limits.PUBLISH_SLICE_EVENTS):
+        if first:
+            await asyncio.sleep(0)
+        yield items[first : first + limits.PUBLISH_SLICE_EVENTS]
 
 
 def _without_spent_settings(event: Event) -> Event:

@@ -22,7 +22,7 @@ RULES_STEP: Final = "FilterConsumerRules"
 """The step whose time is that of the compiled filter, which has three of the contract."""
 
 
-@dataclass
+@dataclass(slots=True, weakref_slot=True)
 class Taken:
     """An event chosen for a consumer."""
 

@@ -76,6 +76,13 @@ class TopicSpec(msgspec.Struct, frozen=True):
     config: Mapping[str, str] = {}
 
 
+class Fetched(NamedTuple):
+    """What a fetch gave; `next` is where the next fetch goes on, past gaps."""
+
+    records: list[Record]
+    next: int
+
+
 class Reader(Protocol):
     """A position in each of some partitions, moving forward as records are read.
 
@@ -132,6 +139,15 @@ class Log(Protocol):
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return the readable range of each partition."""
+
+    async def fetch(
+        self, place: TopicPartition, offset: int, *, max_records: int, max_bytes: int
+    ) -> Fetched:
+        """Return records of one partition from an offset on, without waiting for any to come.
+
+        At most `max_records`, and of about `max_bytes`, but at least one when there is one; an offset
+        below the start counts as the start. Records that were there leave gaps, which `next` passes over.
+        """
 
     def reader(self, positions: Mapping[TopicPartition, int]) -> Reader:
         """Return a reader that starts at the given offsets."""

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Sequence
 from contextlib import closing
 
 from aiohttp import web
@@ -32,31 +33,44 @@ def has_left(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def delivered(request: web.Request) -> None:
-    """Return when nothing of what was written to a client is under way any more.
+async def deliver(request: web.Request, response: web.StreamResponse, pieces: Sequence[bytes]) -> None:
+    """Send the body of a prepared response; return when nothing of it is under way any more.
 
     Raises:
-        ConnectionResetError: The connection broke before, or the client takes nothing for
+        ConnectionResetError: The connection broke before, or was cut because the client took nothing for
             `WEB_BODY_IDLE_SECONDS`.
     """
     transport = request.transport
     given = transport.get_extra_info("socket") if transport is not None else None
     if transport is None or given is None or given.fileno() < 0:
         raise _left()
-    await _written(transport)
-    if sys.platform != "linux":
-        return  # other kernels do not tell
     with closing(socket.fromfd(given.fileno(), given.family, given.type)) as connection:
-        await _acknowledged(connection)
+        writing = asyncio.ensure_future(_write(response, pieces))
+        try:
+            await _written(transport, writing)
+            if sys.platform == "linux":  # other kernels do not tell
+                await _acknowledged(connection)
+        except ConnectionResetError:
+            transport.abort()
+            raise
+        finally:
+            writing.cancel()
 
 
-async def _written(transport: asyncio.Transport) -> None:
+async def _write(response: web.StreamResponse, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        await response.write(piece)
+    await response.write_eof()
+
+
+async def _written(transport: asyncio.Transport, writing: asyncio.Future[None]) -> None:
     """Return when the kernel has everything."""
     progress = _Progress()
-    while left := transport.get_write_buffer_size():
-        await progress.wait(left)
+    while not writing.done() or transport.get_write_buffer_size():
+        await progress.wait(transport.get_write_buffer_size())
         if transport.is_closing():
             raise _left()  # what was left may be thrown away
+    writing.result()
 
 
 async def _acknowledged(connection: socket.socket) -> None:
@@ -82,7 +96,7 @@ class _Progress:
         if left != self._before:
             self._before, self._moved = left, self._time()
         elif self._time() - self._moved > limits.WEB_BODY_IDLE_SECONDS:
-            raise ConnectionResetError("the client takes nothing")
+            raise ConnectionResetError("the client took nothing")
         await asyncio.sleep(self._pause_seconds)
         self._pause_seconds = min(
             max(2 * self._pause_seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS

@@ -16,7 +16,7 @@ from pipeline.events.codec import decode_stored
 from pipeline.events.models import Model
 from pipeline.hub.counts import count_fetched, count_requested
 from pipeline.web.context import parts_of, sharing_of
-from pipeline.web.delivery import delivered, has_left
+from pipeline.web.delivery import deliver, has_left
 from pipeline.web.hub_fetch_query import FetchQuery
 from pipeline.web.hub_problems import HubProblem, Refused
 from pipeline.web.hub_query import wanted_of
@@ -58,30 +58,31 @@ def fetching(*, task: bool) -> Handler:
 async def _send(request: web.Request, model: Model, answer: Answer, *, avro: bool) -> web.StreamResponse:
     """Send an answer; it has reached the client's machine when this returns."""
     boundary = secrets.token_hex(_BOUNDARY_BYTES)
-    info, events = answer.info, b'{"events":[%b]}' % answer.events
+    info, events = answer.info, answer.events
+    start, end = b'{"events":[', b"]}"
     if avro:
-        events, count = await asyncio.to_thread(_bulk, model, events)
+        events, count = await asyncio.to_thread(_bulk, model, b"%b%b%b" % (start, events, end))
+        start, end = b"", b""
         info = replace(info, fetched=count)
-    parts = (("info", msgspec.json.encode(info)), ("events", events))
-    body = b"".join(_part(boundary, name, content) for name, content in parts)
-    body += f"--{boundary}--\r\n".encode()
+    said = msgspec.json.encode(info)
+    before = b"%b%b\r\n%b%b" % (_head(boundary, "info"), said, _head(boundary, "events"), start)
+    after = b"%b\r\n--%b--\r\n" % (end, boundary.encode())
     if has_left(request):
         raise ConnectionResetError("the client has left")
     response = web.StreamResponse(headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
-    response.content_length = len(body)
+    response.content_length = len(before) + len(events) + len(after)
     await response.prepare(request)
-    await response.write_eof(body)
-    await delivered(request)
+    # In pieces: events are many bytes to put together once more.
+    await deliver(request, response, (before, events, after))
     return response
 
 
-def _part(boundary: str, name: str, content: bytes) -> bytes:
-    head = (
+def _head(boundary: str, name: str) -> bytes:
+    return (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="{name}"; filename="{name}.json"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    return head.encode() + content + b"\r\n"
+    ).encode()
 
 
 def _bulk(model: Model, events: bytes) -> tuple[bytes, int]:

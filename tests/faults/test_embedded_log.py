@@ -185,10 +185,15 @@ async def test_damage_in_a_segment_names_file_and_offset_and_spares_the_rest(tmp
         assert reader.positions() == {PLACE: 0}
         assert str(segment(folder)) in str(caught.value)
         assert f"offset {size * 5}" in str(caught.value)
-        assert [r.value for r in await log.read_now(PLACE, 6, 100)] == [b"6", b"7", b"8", b"9"]
+        assert [r.value for r in (await log.fetch(PLACE, 6, max_records=100)).records] == [
+            b"6",
+            b"7",
+            b"8",
+            b"9",
+        ]
         assert len(await values(log, TopicPartition("u", 0))) == 10
         await append(log, b"new")
-        assert [r.value for r in await log.read_now(PLACE, 10, 100)] == [b"new"]
+        assert [r.value for r in (await log.fetch(PLACE, 10, max_records=100)).records] == [b"new"]
 
 
 async def test_damage_in_a_large_record_is_never_handed_out(tmp_path: Path) -> None:
@@ -199,9 +204,11 @@ async def test_damage_in_a_large_record_is_never_handed_out(tmp_path: Path) -> N
             await append(log, bytes(1_500_000))
     flip(segment(folder), segment(folder).stat().st_size - 1000)
     async with opened(folder) as log:
-        assert [record.offset for record in await log.read_now(PLACE, 0, 1, 1)] == [0]
+        assert [
+            record.offset for record in (await log.fetch(PLACE, 0, max_records=1, max_bytes=1)).records
+        ] == [0]
         with pytest.raises(Damaged, match=f"offset {segment(folder).stat().st_size // 2}"):
-            await log.read_now(PLACE, 1, 1, 1)
+            await log.fetch(PLACE, 1, max_records=1, max_bytes=1)
 
 
 @pytest.mark.parametrize("what", ["shorter", "gone", "snapshot", "journal"])

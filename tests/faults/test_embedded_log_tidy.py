@@ -231,7 +231,7 @@ async def test_any_offset_of_a_large_segment_is_found_on_disk(tmp_path: Path) ->
 
     await log.open()
     for offset in [*range(len(expected) - 1, -1, -7), 0, 1, 2]:
-        found = await log.read_now(place, offset, 3, 1)
+        found = (await log.fetch(place, offset, max_records=3, max_bytes=1)).records
         assert found
         assert [record.offset for record in found] == list(range(offset, offset + len(found)))
         assert all(record.value == expected[record.offset] for record in found)

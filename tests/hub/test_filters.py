@@ -202,7 +202,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HUB_VERDICTS_MAX", 10)
     narrow = judging(require_sources=("even",))
     for number in range(100):
-        shape = Shape("even" if number % 2 == 0 else "odd", "", "sourced", str(number), 1, ())
+        shape = Shape("even" if number % 2 == 0 else "odd", "", "sourced", str(number), 1, (), ())
         assert (narrow.judge_shape(shape) is None) == (number % 2 == 0)
     assert len(narrow.judge_shape.__self__) <= 10  # type: ignore[attr-defined] # bound to what remembers
 
@@ -233,7 +233,15 @@ WANTED = st.fixed_dictionaries(
 )
 EVENTS = st.builds(
     lambda source, security, action, author, depth, streams: Glance(
-        Shape(source, security, action, author, depth, tuple((a, b) for a, b, _ in streams)),
+        Shape(
+            source,
+            security,
+            action,
+            author,
+            depth,
+            tuple((a, b) for a, b, _ in streams),
+            tuple(place for place, (label, _, _) in enumerate(streams) if label == "content"),
+        ),
         tuple(size for _, _, size in streams),
         *("", "", "", "", True, False, False),
     ),

@@ -236,7 +236,6 @@ async def test_a_topic_that_is_removed_stops_nobody(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HUB_TOPICS_SECONDS", 0.2)
-    monkeypatch.setattr(limits, "HUB_READ_TRIES", 5)
     removed = f"azul.{shared.prefix}.scan.binary.mapped"
     async with shared.api("a") as (hub, parts):
         await hub.publish(*range(9), action="mapped", source="scan")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline import limits
 from tests.events.samples import BINARY
-from tests.web.fetching import fetch, post
+from tests.web.fetching import Hub, fetch, named, names_of, post
 from tests.web.site import SOURCED, Site, opened
 
 IDLE = 1000
@@ -32,6 +35,34 @@ async def test_a_thousand_idle_connections_keep_nobody_from_publishing_and_fetch
     finally:
         for _, writer in connections:
             writer.close()
+
+
+async def test_an_answer_that_nobody_takes_goes_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WEB_BODY_IDLE_SECONDS", 0.2)
+    entity = {**named(0)["entity"], "info": {"text": "x" * 900_000}}
+    events = [named(number, entity=entity) for number in range(20)]
+    async with opened(tmp_path) as site:
+        await post(site.client, site.url, "binary", events)
+        with taking_nothing(site) as connection:
+            connection.sendall(
+                b"GET /api/v2/event/binary/passive?name=plug&version=1.2&count=20&r-historic=true"
+                b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            await asyncio.to_thread(connection.recv, 1)  # the answer has begun
+            answer = await Hub(site.client, site.url).gather(len(events), r_historic="true")
+            assert answer.names == names_of(events)
+
+
+@contextlib.contextmanager
+def taking_nothing(site: Site) -> Iterator[socket.socket]:
+    """Give a connection to a site with next to no room for what comes."""
+    host, _, port = site.url.removeprefix("http://").partition(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((host, int(port)))
+        yield connection
 
 
 async def test_a_body_in_small_pieces_is_taken_whole(site: Site) -> None:

@@ -17,7 +17,7 @@ from pipeline.log.port import NewRecord
 from pipeline.web.server import serve
 from tests.events.samples import BINARY, changed
 from tests.web.exposed import scrape, series
-from tests.web.fetching import Answer, fetch, post
+from tests.web.fetching import PATIENCE_SECONDS, Answer, Hub, fetch, post
 from tests.web.site import PREFIX, SOURCED, Site, opened
 from tests.web.site import task as a_task
 
@@ -177,13 +177,15 @@ async def test_what_is_on_its_way_to_one_client_never_goes_to_another_as_well(si
     await get(site)
     for number in range(10):
         await put(site, {**event(number), "entity": {**BINARY["entity"], "info": "x" * 1_000_000}})
+    await Hub(site.client, site.url).gather(10, **BOTH, name="other")  # so all of them are known
     before = await lookups(site)
     host, _, port = site.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     query = "name=plug&version=1.2&r-live=true&r-historic=true&count=10&deadline=0"
     writer.write(f"GET /api/v2/event/binary/passive?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    while await lookups(site) < before + 10:
-        pass
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await lookups(site) < before + 10:
+            pass
     answer = await get(site)
     assert answer.events == []
     assert answer.info["filters"] == {SKIPPED: 10}

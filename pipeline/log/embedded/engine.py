@@ -18,13 +18,12 @@ from pipeline.log.embedded.bell import Bell
 from pipeline.log.embedded.contents import Contents
 from pipeline.log.embedded.disk import Disk, translate
 from pipeline.log.embedded.keeper import Keeper
-from pipeline.log.embedded.leftovers import Leftovers
-from pipeline.log.embedded.partition import Fetched
 from pipeline.log.embedded.recovery import recover
 from pipeline.log.embedded.request import AnyRequest
 from pipeline.log.embedded.tail import Tail
 from pipeline.log.embedded.writer import Writer, closed
-from pipeline.log.port import TopicPartition
+from pipeline.log.leftovers import Leftovers
+from pipeline.log.port import Fetched, TopicPartition
 from pipeline.log.room import Room
 
 _READ_THREADS = 4

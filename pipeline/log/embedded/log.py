@@ -16,11 +16,11 @@ from pipeline.log.embedded.contents import Commit
 from pipeline.log.embedded.disk import Disk
 from pipeline.log.embedded.engine import Engine
 from pipeline.log.embedded.frame import Rows
-from pipeline.log.embedded.partition import Fetched, Partition
+from pipeline.log.embedded.partition import Partition
 from pipeline.log.embedded.reader import EmbeddedReader
 from pipeline.log.embedded.request import AlterTopics, Append, CommitOffsets, CreateTopics
 from pipeline.log.embedded.writer import closed
-from pipeline.log.port import Bounds, NewRecord, Placed, Record, TopicPartition, TopicSpec
+from pipeline.log.port import Bounds, Fetched, NewRecord, Placed, TopicPartition, TopicSpec
 from pipeline.log.record_size import check_size
 from pipeline.log.topic_config import check_spec, differs
 
@@ -175,31 +175,19 @@ class EmbeddedLog:
             engine.contents.partition(place)
         return EmbeddedReader(engine, positions)
 
-    async def read_now(
-        self,
-        place: TopicPartition,
-        offset: int,
-        max_records: int,
-        max_bytes: int = limits.LOG_READ_MAX_BYTES,
-    ) -> list[Record]:
-        """Return records from `offset` on without waiting for new ones.
-
-        Raises:
-            NotFound: There is no such partition.
-            Damaged: What is on disk is not what was written.
-        """
-        return (await self.fetch(place, offset, max_records, max_bytes)).records
-
     async def fetch(
         self,
         place: TopicPartition,
         offset: int,
+        *,
         max_records: int,
         max_bytes: int = limits.LOG_READ_MAX_BYTES,
     ) -> Fetched:
-        """Return records as `read_now` does, and the offset to go on at.
+        """Return records from an offset on, without waiting for any to come.
 
-        That offset moves on also when there are no records because compaction removed them.
+        Raises:
+            NotFound: There is no such partition.
+            Damaged: What is on disk is not what was written.
         """
         return await self._open.fetch(TopicPartition(*place), offset, max_records, max_bytes)
 

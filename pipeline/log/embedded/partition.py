@@ -6,13 +6,12 @@ import threading
 from bisect import bisect_right
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline.errors import Damaged
 from pipeline.log.embedded import frame
 from pipeline.log.embedded.segment import Segment
 from pipeline.log.embedded.snapshot import PartitionState
-from pipeline.log.port import Bounds, Record, TopicPartition
+from pipeline.log.port import Bounds, Fetched, Record, TopicPartition
 
 _READ_TRIES = 5
 
@@ -36,13 +35,6 @@ class Batch:
             assert header is not None  # noqa: S101 - it was built by us and never left memory
             self._records = frame.decode(self.encoded, 0, header, place.topic, place.partition)
         return self._records
-
-
-class Fetched(NamedTuple):
-    """What a read gave; `next` is where the next read goes on, past gaps left by compaction."""
-
-    records: list[Record]
-    next: int
 
 
 _base_of = attrgetter("base")

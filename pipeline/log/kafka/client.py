@@ -1,4 +1,4 @@
-"""The connection for everything but records: topics, their bounds, and offsets of groups."""
+"""The connection for everything that may be asked twice: topics, what they hold, and offsets of groups."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
 
 from pipeline import limits, outside
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.failures import check_code, translated
+from pipeline.log.kafka.fetched import records_in
 from pipeline.log.kafka.starting import finish, finish_consumer, start
-from pipeline.log.port import Bounds, TopicPartition, TopicSpec
+from pipeline.log.port import Bounds, Fetched, TopicPartition, TopicSpec
 
 T = TypeVar("T")
 _GROUP_COORDINATOR = 0
+_NO_WAIT_MS = 0
+_ANY_BYTES = 1
+_UNCOMMITTED = 0
+"""Isolation level, in Kafka's numbers: records of transactions are read as any others."""
 _NO_MEMBER = ""
 _SET_ON_TOPIC = 1
 """Where a value of a topic's configuration comes from, in Kafka's numbers: not a default of the brokers."""
 _MOVED = (errors.NotCoordinatorForGroupError, errors.GroupCoordinatorNotAvailableError)
+_NOBODY = (None, -1)
+_ELSEWHERE = (errors.NotLeaderForPartitionError.errno, errors.LeaderNotAvailableError.errno)
 _LOST = (
     errors.KafkaConnectionError,
     errors.KafkaTimeoutError,
@@ -161,6 +169,25 @@ class Client:
 
         return await self._call("bounds", ask) if places else {}
 
+    async def fetch(self, place: TopicPartition, offset: int, max_bytes: int) -> Fetched | None:
+        """Return records of a partition that exists, from an offset on; None when that is outside of it."""
+        there = KafkaPartition(*place)
+        wanted = [(place.topic, [(place.partition, offset, max_bytes)])]
+        request = FetchRequest(_NO_WAIT_MS, _ANY_BYTES, max_bytes, _UNCOMMITTED, wanted)
+
+        async def ask() -> Fetched | None:
+            client = await self._part(AIOKafkaClient, "bootstrap")
+            answer = await client.send(await _leader(client, there), request)
+            ((_, ((_, code, *_, message_set),)),) = answer.topics
+            if code in _ELSEWHERE:
+                client.force_metadata_update()
+            if code == errors.OffsetOutOfRangeError.errno:
+                return None
+            check_code(code)
+            return records_in(message_set, place, offset)
+
+        return await self._call("fetch", ask, of=f"{place.topic}[{place.partition}] at {offset}")
+
     # --- groups ---
 
     async def commit(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
@@ -252,6 +279,18 @@ class Client:
                 )
                 self._open[kind] = await start(part, getattr(part, begin), _end_of(part))
             return part
+
+
+async def _leader(client: Any, place: KafkaPartition) -> int:
+    """Return the node that has a partition."""
+    node = client.cluster.leader_for_partition(place)
+    if node in _NOBODY:
+        await client.add_topic(place.topic)
+        node = client.cluster.leader_for_partition(place)
+    if node in _NOBODY:
+        client.force_metadata_update()
+        raise errors.LeaderNotAvailableError(f"partition {place.partition} of topic {place.topic}")
+    return int(node)
 
 
 async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:

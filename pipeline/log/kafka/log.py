@@ -18,8 +18,9 @@ from pipeline.log.kafka.client import Client
 from pipeline.log.kafka.lane import Delivery, Lane
 from pipeline.log.kafka.reader import KafkaReader
 from pipeline.log.kafka.starting import abandon, start
+from pipeline.log.leftovers import Leftovers
 from pipeline.log.partitioner import partition_for
-from pipeline.log.port import Bounds, NewRecord, Placed, TopicPartition, TopicSpec
+from pipeline.log.port import Bounds, Fetched, NewRecord, Placed, TopicPartition, TopicSpec
 from pipeline.log.record_size import check_size
 from pipeline.log.room import Room
 from pipeline.log.topic_config import check_spec, differs
@@ -57,6 +58,7 @@ class KafkaLog:
         self._ending: dict[Any, asyncio.Task[None]] = {}
         self._topics: dict[str, int] = {}
         self._turn = 0
+        self._leftovers = Leftovers(limits.LOG_LEFTOVER_BYTES)
 
     async def open(self) -> None:
         """Connect; nothing happens when it is open.
@@ -259,6 +261,26 @@ class KafkaLog:
         """Return the readable range of each partition; raises `NotFound`."""
         await self._check(partitions)
         return await self._open.bounds(partitions)
+
+    async def fetch(
+        self, place: TopicPartition, offset: int, *, max_records: int, max_bytes: int
+    ) -> Fetched:
+        """Return records of one partition from an offset on, without waiting for any to come.
+
+        Raises:
+            NotFound: There is no such partition.
+            Damaged: A batch is not what was written.
+        """
+        place = TopicPartition(*place)
+        kept = self._leftovers.take(place, offset, max_records)
+        if kept is not None:
+            return kept
+        await self._check([place])
+        found = await self._open.fetch(place, offset, max_bytes)
+        if found is None:
+            start = (await self._open.bounds([place]))[place].start
+            found = await self._open.fetch(place, start, max_bytes) if offset < start else None
+        return self._leftovers.split(place, found or Fetched([], offset), max_records)
 
     def reader(self, positions: Mapping[TopicPartition, int]) -> KafkaReader:
         """Return a reader that starts at the given offsets; its first read raises `NotFound`."""

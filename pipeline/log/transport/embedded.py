@@ -142,7 +142,10 @@ class Consumer(LeanConsumer):
             if offset is None:
                 continue
             fetched = await self.log_handle.fetch(
-                tp, offset, limits.FETCH_PARTITION_RECORDS, limits.FETCH_PARTITION_BYTES
+                tp,
+                offset,
+                max_records=limits.FETCH_PARTITION_RECORDS,
+                max_bytes=limits.FETCH_PARTITION_BYTES,
             )
             self._offsets[tp] = fetched.next
             if fetched.records:

@@ -1,4 +1,4 @@
-"""Records read from disk beyond what was asked for, kept for the read that goes on there."""
+"""Records that came beyond what was asked for, kept for the fetch that goes on there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
-from pipeline.log.embedded.partition import Fetched
-from pipeline.log.port import Record, TopicPartition
+from pipeline.log.port import Fetched, Record, TopicPartition
 from pipeline.log.record_size import record_size_bytes
 
 
 class _Kept(NamedTuple):
-    """What one read from disk gave; the records before `start` were handed out already."""
+    """What came at once; the records before `start` were handed out already."""
 
     records: list[Record]
     start: int
@@ -30,7 +29,7 @@ class Leftovers:
         self._lock = threading.Lock()
 
     def split(self, place: TopicPartition, found: Fetched, max_records: int) -> Fetched:
-        """Return the first records of `found` and keep the rest for a read that goes on after them."""
+        """Return the first records of `found` and keep the rest for a fetch that goes on after them."""
         if len(found.records) <= max_records:
             return found
         size_bytes = sum(map(record_size_bytes, found.records))
@@ -38,7 +37,7 @@ class Leftovers:
             return self._hand_out(place, _Kept(found.records, 0, found.next, size_bytes), max_records)
 
     def take(self, place: TopicPartition, offset: int, max_records: int) -> Fetched | None:
-        """Return what is kept for a read at `offset`; None when nothing is."""
+        """Return what is kept for a fetch at `offset`; None when nothing is."""
         with self._lock:
             kept = self._kept.pop((place, offset), None)
             if kept is None:
