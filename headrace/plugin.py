@@ -48,7 +48,7 @@ class Plugin:
         actions: What must have happened to a file: of `sourced`, `extracted`, `augmented`, `mapped`,
             `enriched`.
         formats: Beginnings of the file formats it wants, such as ``"executable/"``; none: all. A file
-            whose event names no format is not handed out then.
+            whose event names no format (those of `headrace scan`) is not handed out then.
         streams: Labels of the streams it reads. None: it works on the event alone.
         features: What it may find: a type, or `feature(…)`, by name.
         sources: Only files of these sources; none: all.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +23,15 @@ from pipeline.events.models import Author, BinaryEntity, BinaryEvent, Datastream
 from pipeline.events.names import CONTENT, CURRENT, SOURCED
 from pipeline.events.records import completed, record_of
 from pipeline.events.sources import SourceDefinition
-from pipeline.objects.hashing import Digest, store_stream
+from pipeline.identify.datastream import stored_datastream
+from pipeline.identify.result import Identified
+from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.objects.keys import stream_key
 
 AUTHOR: Final = Author(name="local", category="user")
 """Whoever submits while nobody has to say who they are."""
 
+Identify = Callable[[Path], Awaitable[Identified]]
 _SEPARATORS = re.compile(r"[/\\]")
 
 
@@ -57,6 +60,7 @@ async def submit(
     source: AsyncIterable[bytes] | Path | bytes,
     *,
     source_name: str,
+    identify: Identify | None = None,
     filename: str = "",
     references: Mapping[str, str] | None = None,
     source_timestamp: dt.datetime | None = None,
@@ -70,6 +74,7 @@ async def submit(
         parts: Where to.
         source: The bytes; a stream is read once.
         source_name: A configured source.
+        identify: Says what the bytes are, so that plugins may choose by format; None: nobody says.
         filename: Name to record, with or without its path; empty: none.
         references: What to remember with it; part of the event's key.
         source_timestamp: When it was submitted first; None: now.
@@ -84,9 +89,14 @@ async def submit(
     check_references(definition, references)
     _check_filename(filename)
     now = parts.clock.now()
-    digest, _ = await store_stream(parts.objects, source, lambda found: content_key(source_name, found))
+    async with stored_stream(
+        parts.objects, source, lambda found: content_key(source_name, found)
+    ) as stored:
+        digest = stored.digest
+        content = await _content(stored, identify) if identify else None
     event = sourced_event(
         digest,
+        content,
         source_name=source_name,
         filename=filename,
         references=references,
@@ -101,6 +111,7 @@ async def submit(
 
 def sourced_event(
     digest: Digest,
+    content: Datastream | None = None,
     *,
     source_name: str,
     filename: str = "",
@@ -108,8 +119,14 @@ def sourced_event(
     source_timestamp: dt.datetime,
     now: dt.datetime,
 ) -> BinaryEvent:
-    """Make the complete sourced event of stored bytes, with its key and tracking fields."""
+    """Make the complete sourced event of stored bytes, with its key and tracking fields.
+
+    `content` is what identification says of them. It describes the stream only: what it says of the object
+    comes with the enriched event, and rule hits with it.
+    """
     time = times.text_of(now)
+    hashes = {name: getattr(digest, name) for name in ("sha512", "sha256", "sha1", "md5")}
+    content = content or Datastream(label=CONTENT, size=digest.size_bytes, **hashes)
     node = PathNode(
         author=AUTHOR,
         action=SOURCED,
@@ -117,9 +134,8 @@ def sourced_event(
         timestamp=time,
         size=digest.size_bytes,
         filename=base_name(filename),
+        file_format=content.file_format,
     )
-    hashes = {name: getattr(digest, name) for name in ("sha512", "sha256", "sha1", "md5")}
-    content = Datastream(label=CONTENT, size=digest.size_bytes, **hashes)
     named = (Feature(name="filename", value=filename, type="filepath"),) if filename else ()
     event = BinaryEvent(
         model_version=CURRENT,
@@ -135,6 +151,11 @@ def sourced_event(
         action=SOURCED,
     )
     return completed(event)
+
+
+async def _content(stored: Stored, identify: Identify) -> Datastream:
+    async with stored.file() as path:
+        return stored_datastream(await identify(path), stored.digest)
 
 
 def content_key(source_name: str, digest: Digest) -> str:

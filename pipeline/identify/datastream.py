@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.identify.result import IDENTIFY_VERSION, Identified
+from pipeline.objects.hashing import Digest
 
 
 def datastream(found: Identified, label: str = CONTENT) -> Datastream:
@@ -24,3 +27,12 @@ def datastream(found: Identified, label: str = CONTENT) -> Datastream:
         file_format=found.file_format,
         file_extension=found.file_extension,
     )
+
+
+def stored_datastream(found: Identified, digest: Digest) -> Datastream:
+    """Describe content with the hashes it was stored under.
+
+    A file that cost its parser the process may have no others.
+    """
+    hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
+    return replace(datastream(found), size=digest.size_bytes, **hashes)

@@ -113,7 +113,7 @@ class Parser(asyncio.Protocol):
 
     async def stop(self) -> None:
         """Return when the process is gone; files it still has are not waited for."""
-        if self.pending or not self.ready.done():
+        if self.pending or not self.ready.done() or self.ready.cancelled():
             self.kill(Cause.ASKED)
         if self._transport is None:
             self._disconnected.set()

@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
-from msgspec.structs import replace
 
 from pipeline import metrics, metrics_hub
 from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.flags import FALSE, TRUE
-from pipeline.identify.datastream import datastream
+from pipeline.identify.datastream import stored_datastream
 from pipeline.identify.formats import UNKNOWN
 from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.objects.keys import stream_key
@@ -107,13 +106,10 @@ def _bare(digest: Digest) -> Datastream:
 async def _identified(request: web.Request, stored: Stored) -> Datastream:
     pool = await parser_of(request)
     async with stored.file() as path:
-        found = datastream(await pool.identify(path))
-    digest = stored.digest
+        found = await pool.identify(path)
     if found.file_format == UNKNOWN:
         metrics_hub.UNIDENTIFIED.labels(*_TYPES.counted_as(found.mime, found.magic)).inc()
-    hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
-    # A file that cost its parser the process may have no hashes of its own.
-    return replace(found, size=digest.size_bytes, **hashes)
+    return stored_datastream(found, stored.digest)
 
 
 async def exists(request: web.Request) -> web.Response:

@@ -16,7 +16,7 @@ from pipeline.index.port import Hit
 from pipeline.submission import Submitted, submit
 from pipeline.web import bodies
 from pipeline.web.answers import answer
-from pipeline.web.context import parts_of
+from pipeline.web.context import parser_of, parts_of
 from pipeline.web.copies import Copy, copies_of, documents_of
 from pipeline.web.routes import Asked, Nothing, Route, asked, sha256_of
 
@@ -58,10 +58,12 @@ async def post_object(request: web.Request) -> web.StreamResponse:
     max_bytes = parts.settings.web.upload_max_bytes
     bodies.check_head(request, max_bytes)
     stream, filename, source = await _body(request, wanted, max_bytes)
+    pool = await parser_of(request)
     submitted = await submit(
         parts,
         stream,
         source_name=source,
+        identify=pool.identify,
         filename=filename,
         references=_references(request),
         source_timestamp=times.parse(wanted.timestamp) if wanted.timestamp else None,

@@ -14,6 +14,7 @@ def test_files_below_a_folder_are_told_by_name_format_and_mime(headrace: Command
     (folder / "a.txt").write_text("some text\n")
     (folder / "below" / "b.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
     result = headrace.plain("filetype", str(folder))
+    assert not result.err, "nothing of parser processes that were still starting when all was told"
     assert [line.split("\t") for line in result.lines] == [
         [str(folder / "a.txt"), "text/plain", "text/plain"],
         [str(folder / "below" / "b.pdf"), "document/pdf", "application/pdf"],

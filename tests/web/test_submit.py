@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import limits
 from pipeline.events.codec import decode_stored
+from tests.web.fetching import Hub
 from tests.web.site import PREFIX, SOURCED, Site, opened, sha256
 
 
@@ -231,6 +232,24 @@ async def test_a_browser_without_script_is_sent_back_to_the_page(site: Site) -> 
     ) as response:
         assert response.status == 303
         assert response.headers["Location"] == f"/?stored={sha256(b'from a page')}"
+
+
+async def test_plugins_may_choose_what_was_submitted_by_its_format(site: Site) -> None:
+    text = await site.submit(b"Some words\n", filename="a.txt")
+    await site.submit(b"%PDF-1.4\n%abc\n1 0 obj\n", filename="b.pdf")
+    hub = Hub(site.client, site.url)
+    answer = await hub.gather(1, name="reads text", r_historic="true", r_streams="content,text/")
+    [event] = answer.events
+    assert event["entity"]["sha256"] == text["sha256"]
+    [content] = event["entity"]["datastreams"]
+    assert (content["label"], content["file_format"], content["mime"]) == (
+        "content",
+        "text/plain",
+        "text/plain",
+    )
+    assert event["source"]["path"][0]["file_format"] == "text/plain"
+    rest = await hub.gather(1, name="reads documents", r_historic="true", r_streams="content,document/")
+    assert len(rest.events) == 1
 
 
 @pytest.mark.parametrize(
