@@ -74,6 +74,27 @@ class Cursor:
         self._topics_seen = self._feeds.topics_version
         await self._commit()
 
+    async def reopen(self, begin: Begin) -> None:
+        """Take its place anew, once nobody takes events. Raises `Unavailable`."""
+        async with self.turn:
+            await self.open(begin)
+
+    async def widen(self, lanes: Collection[Lane]) -> None:
+        """Read also those of the lanes that it does not read yet, each from where it was; then durable.
+
+        Raises:
+            Unavailable: The log does not answer.
+        """
+        read = {lane.name: lane for lane in self.lanes}
+        new = [lane for lane in lanes if lane.name not in read]
+        if not new:
+            return
+        async with self.turn:
+            for lane in new:
+                await self._place(lane, Begin.STORED)
+            self.lanes = tuple(read.get(lane.name, lane) for lane in lanes)
+        await self._commit()
+
     async def close(self) -> None:
         """Commit its positions once its requests are answered; what takes longer counts as not received."""
         try:

@@ -203,18 +203,17 @@ class HandOut:
                 return None
             begin = self._begin(wanted)
             cursor = self._cursors.get(key)
+            lanes = lanes_of(self._prefix, wanted.consumer, tasks=wanted.is_task)
             skipped = self._notices.paused_unix if begin is Begin.AT_END else None
             if cursor is None:
-                cursor = Cursor(self._log, self._feeds, lanes_of(self._prefix, wanted.consumer))
+                cursor = Cursor(self._log, self._feeds, lanes)
                 await cursor.open(begin)
                 if self._closed or term != self._term:
                     return None
                 self._cursors[key] = cursor
-            elif begin is not Begin.STORED:
-                async with cursor.turn:
-                    await cursor.open(begin)
             else:
-                await cursor.extend()
+                await cursor.widen(lanes)
+                await (cursor.extend() if begin is Begin.STORED else cursor.reopen(begin))
             await self._notices.register(wanted, pause_skipped=skipped)
         return cursor
 

@@ -98,10 +98,10 @@ class Lane:
         return min((span.first for span in self._out.get(place, ())), default=following)
 
 
-def lanes_of(prefix: str, consumer: Consumer) -> list[Lane]:
+def lanes_of(prefix: str, consumer: Consumer, *, tasks: bool) -> list[Lane]:
     """Make the lanes of a consumer, highest priority first: expedite, retry, live, historic.
 
-    The retry lane, of consumers of binary events only, has what comes back to its consumer alone.
+    The retry lane, for those who take binary events as tasks, has what comes back to its consumer alone.
     """
 
     def lane(name: LaneName, reads: Callable[[str], bool]) -> Lane:
@@ -115,8 +115,9 @@ def lanes_of(prefix: str, consumer: Consumer) -> list[Lane]:
         lane(name, system_topic(prefix, EXPEDITE).__eq__ if name == EXPEDITE else _matching(pattern.match))
         for name in consumer.subscriptions
     ]
-    behind_expedite = 1 if EXPEDITE in consumer.subscriptions else 0
-    lanes.insert(behind_expedite, lane(RETRY, system_topic(prefix, ERROR).__eq__))
+    if tasks:
+        behind_expedite = 1 if EXPEDITE in consumer.subscriptions else 0
+        lanes.insert(behind_expedite, lane(RETRY, system_topic(prefix, ERROR).__eq__))
     return lanes
 
 

@@ -44,6 +44,10 @@ def sift(  # noqa: PLR0917 - two sides: what there is, and what may pass
     length = len(chunk)
     removed: Removed = []
     within = not rules.sized or (rules.over <= chunk.smallest_bytes and chunk.largest_bytes <= rules.under)
+    if within and not first and not aged and not deleted:
+        whole = _whole(chunk, rules)
+        if len(whole.chosen) <= wanted:
+            return whole
     if within and not aged and length - first > len(chunk.shapes):
         chosen = _by_shape(chunk, first, rules, removed)
     else:
@@ -63,6 +67,24 @@ def sift(  # noqa: PLR0917 - two sides: what there is, and what may pass
     return Sifted(chosen, end, counts)
 
 
+def _whole(chunk: Chunk, rules: Filter) -> Sifted:
+    """Choose from all of a chunk: what nearly every chunk comes to that is read for many consumers."""
+    judge = rules.judge_shape
+    passed: list[Sequence[Index]] = []
+    counts: Counter[str] = Counter()
+    for shape, indices in chunk.shapes.items():
+        reason = judge(shape)
+        if reason is None:
+            passed.append(indices)
+        else:
+            counts[reason] += len(indices)
+    return Sifted(_in_order(passed), len(chunk), counts)
+
+
+def _in_order(passed: list[Sequence[Index]]) -> Sequence[Index]:
+    return list(passed[0]) if len(passed) == 1 else sorted(index for some in passed for index in some)
+
+
 def _by_shape(chunk: Chunk, first: Index, rules: Filter, removed: Removed) -> Sequence[Index]:
     passed: list[Sequence[Index]] = []
     for shape, everywhere in chunk.shapes.items():
@@ -74,9 +96,7 @@ def _by_shape(chunk: Chunk, first: Index, rules: Filter, removed: Removed) -> Se
             passed.append(indices)
         else:
             removed.append((reason, indices))
-    if len(passed) == 1:
-        return list(passed[0])
-    return sorted(index for indices in passed for index in indices)
+    return _in_order(passed)
 
 
 def _one_by_one(

@@ -15,7 +15,7 @@ import msgspec
 from pipeline import limits
 from pipeline.events.groups import LaneName
 from pipeline.events.parked import ParkedEntry
-from pipeline.hub.lane import RETRY, Lane, lanes_of
+from pipeline.hub.lane import Lane, lanes_of
 from pipeline.hub.notices import Registered
 from pipeline.hub.retries import LOST_TASK
 from pipeline.hub.tasks import State, Task
@@ -66,7 +66,7 @@ async def lanes_standing(
 
 def _lanes(prefix: str, consumer: Registered) -> list[Lane]:
     wanted = consumer.wanted
-    return [lane for lane in lanes_of(prefix, wanted.consumer) if lane.name != RETRY or wanted.is_task]
+    return lanes_of(prefix, wanted.consumer, tasks=wanted.is_task)
 
 
 def _places(lane: Lane, topics: Mapping[str, int]) -> list[TopicPartition]:

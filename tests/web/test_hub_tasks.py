@@ -128,6 +128,16 @@ async def test_a_lost_task_comes_back_to_its_consumer_alone_with_a_new_id(lab: L
     await lab.nothing()
 
 
+async def test_a_consumer_that_only_looked_before_is_given_back_the_tasks_it_loses(lab: Lab) -> None:
+    await lab.hub.fetch(**LIVE)
+    first = await lab.task()
+    await lab.lapse()
+    await lab.until(state="offered")
+    await lab.nothing(kind="passive")
+    second = await lab.again()
+    assert (second["retries"], second["kafka_key"]) == (1, first["kafka_key"])
+
+
 async def test_a_task_is_tried_so_often_then_ends_with_one_status_and_is_parked(lab: Lab) -> None:
     tries = [await lab.task()]
     for number, pause_seconds in enumerate((0, 301, 901), start=1):
