@@ -4,8 +4,9 @@
 
 Binary events of 1 and 3 KiB in posts of 1, 100 and 1,000, eight clients at a time, to a service in a
 process of its own: on the embedded log, and on Kafka when PIPELINE_TEST_KAFKA names one. The bare loop
-decodes the same bodies with msgspec into the same structs and appends the same bytes to the same kind of
-log, eight appends at a time. Both end when everything is durable; the best of three rounds counts.
+decodes the same bodies with msgspec into the same structs, eight at a time, and appends the same bytes to
+an embedded log, or gives them to aiokafka's producer, in batches as large as ours. Both end when everything
+is durable; the best of three rounds counts.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 import uvloop
+from aiokafka import AIOKafkaProducer
 
 from benchmarks.events import make_event
+from pipeline import limits
 from pipeline.clock import SystemClock
 from pipeline.events.models import BinaryEvent
-from pipeline.log.connection import KafkaConnection
+from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.embedded.log import EmbeddedLog
 from pipeline.log.kafka import KafkaLog
-from pipeline.log.port import Log, NewRecord, TopicSpec
+from pipeline.log.port import NewRecord, TopicSpec
 from pipeline.web import presence
 
 SIZES = (1024, 3 * 1024)
@@ -107,19 +110,22 @@ async def ours(url: str, body: bytes, events: int, seconds: float) -> float:
         return await _rounds(post, events, seconds)
 
 
-async def bare(log: Log, body: bytes, event: bytes, events: int, seconds: float) -> float:
-    """Measure decoding the same body and appending the same bytes."""
+Write = Callable[[bytes, int], Awaitable[object]]
+"""Writes that many records with the same value; they are durable when it returns."""
+
+
+async def bare(write: Write, body: bytes, event: bytes, events: int, seconds: float) -> float:
+    """Measure decoding the same body and writing the same bytes."""
     decoder = msgspec.json.Decoder(list[BinaryEvent])
-    records = [NewRecord(TOPIC, b"key", event)] * events
 
-    async def append() -> None:
+    async def act() -> None:
         decoder.decode(body)
-        await log.append(records)
+        await write(event, events)
 
-    return await _rounds(append, events, seconds)
+    return await _rounds(act, events, seconds)
 
 
-async def measure(name: str, url: str, log: Log, seconds: float) -> list[Rate]:
+async def measure(name: str, url: str, write: Write, seconds: float) -> list[Rate]:
     """Measure every size and post on one log."""
     rates = []
     for size in SIZES:
@@ -128,7 +134,7 @@ async def measure(name: str, url: str, log: Log, seconds: float) -> list[Rate]:
             body = b"[" + b",".join([event] * events) + b"]"
             row = f"{name}: publish, {size // 1024} KiB, {events:,} a post"
             mine = await ours(url, body, events, seconds)
-            rates.append(Rate(row, mine, await bare(log, body, event, events, seconds)))
+            rates.append(Rate(row, mine, await bare(write, body, event, events, seconds)))
     return rates
 
 
@@ -138,21 +144,39 @@ async def measure_embedded(seconds: float) -> list[Rate]:
         log = EmbeddedLog(Path(temporary, "bare"), SystemClock())
         await log.open()
         await log.create_topics([TopicSpec(TOPIC)])
+
+        async def write(event: bytes, events: int) -> None:
+            await log.append([NewRecord(TOPIC, b"key", event)] * events)
+
         async with served(Path(temporary, "data"), "embedded:", "bench") as url:
-            rates = await measure("embedded", url, log, seconds)
+            rates = await measure("embedded", url, write, seconds)
         await log.close()
     return rates
 
 
 async def measure_kafka(seconds: float, address: str) -> list[Rate]:
     """Measure on the real Kafka."""
-    log = KafkaLog(KafkaConnection(bootstrap_servers=(address,)))
+    connection = KafkaConnection(bootstrap_servers=(address,))
+    log = KafkaLog(connection)
     await log.open()
     await log.create_topics([TopicSpec(TOPIC)])
+    await log.close()
+    producer = AIOKafkaProducer(
+        **client_arguments(connection),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=limits.KAFKA_BATCH_BYTES,
+        max_request_size=limits.KAFKA_MESSAGE_MAX_BYTES,
+    )
+    await producer.start()
+
+    async def write(event: bytes, events: int) -> None:
+        await asyncio.gather(*[await producer.send(TOPIC, event, b"key") for _ in range(events)])
+
     with tempfile.TemporaryDirectory() as temporary:
         async with served(Path(temporary), f"kafka://{address}", f"b{uuid.uuid4().hex[:8]}") as url:
-            rates = await measure("kafka", url, log, seconds)
-    await log.close()
+            rates = await measure("kafka", url, write, seconds)
+    await producer.stop()
     return rates
 
 
