@@ -1,1 +1,1 @@
-"""The hub: tasks handed to plugins."""
+"""The hub: events published for clients, handed to consumers, and the life of tasks."""

@@ -8,8 +8,8 @@ import msgspec
 
 from pipeline.events.binary import BinaryEvent
 from pipeline.events.codec import encode_as_posted
-from pipeline.hub.filters import DEPTH_MAX, Filter
-from pipeline.hub.glance import Glance, Glances
+from pipeline.hub.fetch.filters import DEPTH_MAX, Filter
+from pipeline.hub.fetch.glance import Glance, Glances
 from pipeline.hub.wanted import Wanted
 
 

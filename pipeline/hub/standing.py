@@ -15,7 +15,7 @@ import msgspec
 from pipeline import limits
 from pipeline.events.groups import LaneName
 from pipeline.events.parked import ParkedEntry
-from pipeline.hub.lane import Lane, lanes_of
+from pipeline.hub.fetch.lane import Lane, lanes_of
 from pipeline.hub.notices import Registered
 from pipeline.hub.retries import LOST_TASK
 from pipeline.hub.tasks import State, Task

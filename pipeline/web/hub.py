@@ -12,13 +12,13 @@ from pipeline.events.topics import HUB, system_topic
 from pipeline.hub.changelogs import app_id
 from pipeline.hub.completions import Completions
 from pipeline.hub.deleted import Deleted
-from pipeline.hub.duplicates import Duplicates, Seen
-from pipeline.hub.feeds import Feeds
-from pipeline.hub.gates import EndedTasks, Expressions, Gate
-from pipeline.hub.handout import HandOut
+from pipeline.hub.fetch.duplicates import Duplicates, Seen
+from pipeline.hub.fetch.feeds import Feeds
+from pipeline.hub.fetch.gates import EndedTasks, Expressions, Gate
+from pipeline.hub.fetch.handout import HandOut
+from pipeline.hub.fetch.replay import Replay
 from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
-from pipeline.hub.replay import Replay
 from pipeline.log.location import make_shares
 from pipeline.settings import Settings
 from pipeline.web.hub_sharing import Sharing

@@ -23,7 +23,7 @@ from aiohttp import web
 from pipeline import limits
 from pipeline.clock import Clock
 from pipeline.errors import HeadraceError, Unavailable
-from pipeline.hub.handout import Fetched, HandOut
+from pipeline.hub.fetch.handout import Fetched, HandOut
 from pipeline.hub.notices import Notices
 from pipeline.hub.wanted import Wanted, decode_wanted
 from pipeline.log.shares import Shares

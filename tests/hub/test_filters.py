@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline import limits
 from pipeline.events.names import ACTIONS
-from pipeline.hub.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
-from pipeline.hub.glance import Glance, Glances, Shape
+from pipeline.hub.fetch.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
+from pipeline.hub.fetch.glance import Glance, Glances, Shape
 from pipeline.hub.wanted import Wanted
 from tests.events.samples import BINARY, DOWNLOAD, NODE, PLUGIN, SOURCE, STATUS
 

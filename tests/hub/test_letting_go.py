@@ -14,8 +14,8 @@ from pipeline.app import Parts, make_parts, open_parts
 from pipeline.clock import SystemClock
 from pipeline.events.records import completed, record_of
 from pipeline.hub.deleted import Deleted
-from pipeline.hub.feeds import Feeds
-from pipeline.hub.handout import Fetched, HandOut
+from pipeline.hub.fetch.feeds import Feeds
+from pipeline.hub.fetch.handout import Fetched, HandOut
 from pipeline.hub.notices import Notices
 from pipeline.hub.wanted import Wanted
 from tests.agents.installation import settings_in

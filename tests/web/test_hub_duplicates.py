@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pipeline.hub.duplicates import Slots
+from pipeline.hub.fetch.duplicates import Slots
 from pipeline.log.port import NewRecord
 from pipeline.web.server import serve
 from tests.events.samples import BINARY, changed

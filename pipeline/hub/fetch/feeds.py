@@ -22,8 +22,8 @@ from pipeline.events import times
 from pipeline.events.models import Model
 from pipeline.events.sources import SourceDefinition
 from pipeline.events.topics import model_of_topic
-from pipeline.hub.chunk import Chunk
-from pipeline.hub.glance import Glance, Glances
+from pipeline.hub.fetch.chunk import Chunk
+from pipeline.hub.fetch.glance import Glance, Glances
 from pipeline.log.port import Bounds, Log, Reader, Record, TopicPartition
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from math import inf
 
-from pipeline.hub.glance import Glance, Shape
+from pipeline.hub.fetch.glance import Glance, Shape
 from pipeline.log.port import Headers, TopicPartition
 
 Index = int

@@ -25,9 +25,9 @@ from pipeline.events.names import CURRENT
 from pipeline.events.parts import Source
 from pipeline.events.status import StatusEvent
 from pipeline.hub.completions import STEP, Completions
-from pipeline.hub.gates import Gate, Held
+from pipeline.hub.fetch.gates import Gate, Held
+from pipeline.hub.fetch.taking import Taken
 from pipeline.hub.publish import Publisher
-from pipeline.hub.taking import Taken
 from pipeline.hub.wanted import Wanted
 from pipeline.metrics_hub import PLUGINS, REPLAYED, REPLAYED_SECONDS
 from pipeline.objects.keys import stream_key

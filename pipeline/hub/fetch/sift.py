@@ -14,8 +14,8 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from pipeline.hub import steps
-from pipeline.hub.chunk import Chunk, Index
-from pipeline.hub.filters import Filter
+from pipeline.hub.fetch.chunk import Chunk, Index
+from pipeline.hub.fetch.filters import Filter
 
 AGED = f"{steps.AGED_OFF}-ageoff"
 DELETED = f"{steps.DELETED}-deleted"

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline import limits
 from pipeline.events.names import CONTENT
-from pipeline.hub.glance import Glance, Shape
+from pipeline.hub.fetch.glance import Glance, Shape
 from pipeline.hub.wanted import Wanted
 
 TOO_DEEP: Final = "FilterTooDeep-too_deep"

@@ -17,8 +17,8 @@ from pipeline.events.codec import decode_stored, encode_as_posted
 from pipeline.events.ids import dequeued_id, task_key
 from pipeline.events.models import BinaryEvent, Event, Model
 from pipeline.events.task import TaskEvent
+from pipeline.hub.fetch.taking import Taken
 from pipeline.hub.retries import task_record
-from pipeline.hub.taking import Taken
 from pipeline.log.port import NewRecord
 
 _log = structlog.get_logger(__name__)

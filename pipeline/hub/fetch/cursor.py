@@ -17,9 +17,9 @@ import structlog
 
 from pipeline import limits
 from pipeline.hub.counts import READ
-from pipeline.hub.feeds import Feeds
-from pipeline.hub.lane import HISTORIC, RETRY, Lane
-from pipeline.hub.taking import Sieve, Taken, take
+from pipeline.hub.fetch.feeds import Feeds
+from pipeline.hub.fetch.lane import HISTORIC, RETRY, Lane
+from pipeline.hub.fetch.taking import Sieve, Taken, take
 from pipeline.log.port import Log, TopicPartition
 
 _log = structlog.get_logger(__name__)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pipeline.hub import steps
-from pipeline.hub.chunk import Chunk, Index
 from pipeline.hub.counts import Stopwatch
-from pipeline.hub.filters import Filter
-from pipeline.hub.glance import Glance
-from pipeline.hub.lane import RETRY, Lane, Span
+from pipeline.hub.fetch.chunk import Chunk, Index
+from pipeline.hub.fetch.filters import Filter
+from pipeline.hub.fetch.glance import Glance
+from pipeline.hub.fetch.lane import RETRY, Lane, Span
+from pipeline.hub.fetch.sift import AGED, DELETED, sift
 from pipeline.hub.retries import CONSUMER_HEADER, PLUGIN_HEADER, VERSION_HEADER
-from pipeline.hub.sift import AGED, DELETED, sift
 from pipeline.log.port import Headers
 
 RULES_STEP: Final = "FilterConsumerRules"

@@ -19,17 +19,17 @@ import structlog
 from pipeline import limits
 from pipeline.clock import Clock
 from pipeline.hub import steps
-from pipeline.hub.chunk import Chunk, Index
 from pipeline.hub.counts import METADATA, UPGRADE, Stopwatch, count_consumed, failing
-from pipeline.hub.cursor import Begin, Cursor
 from pipeline.hub.deleted import Deleted
-from pipeline.hub.feeds import Feeds
-from pipeline.hub.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
-from pipeline.hub.gates import Gate
-from pipeline.hub.handing import Worker, as_given, as_tasks
-from pipeline.hub.lane import lanes_of
+from pipeline.hub.fetch.chunk import Chunk, Index
+from pipeline.hub.fetch.cursor import Begin, Cursor
+from pipeline.hub.fetch.feeds import Feeds
+from pipeline.hub.fetch.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
+from pipeline.hub.fetch.gates import Gate
+from pipeline.hub.fetch.handing import Worker, as_given, as_tasks
+from pipeline.hub.fetch.lane import lanes_of
+from pipeline.hub.fetch.taking import Sieve, Taken
 from pipeline.hub.notices import Notices
-from pipeline.hub.taking import Sieve, Taken
 from pipeline.hub.wanted import Wanted
 from pipeline.log.port import Log, NewRecord
 from pipeline.metrics_hub import CONSUME_ERRORS

@@ -21,8 +21,8 @@ import xxhash
 from pipeline.clock import Clock
 from pipeline.errors import HeadraceError
 from pipeline.events.topics import SEEN, system_topic
-from pipeline.hub.gates import Gate, Held
-from pipeline.hub.taking import Taken
+from pipeline.hub.fetch.gates import Gate, Held
+from pipeline.hub.fetch.taking import Taken
 from pipeline.hub.wanted import Wanted
 from pipeline.log.follower import Follower
 from pipeline.log.port import Log, NewRecord, Record

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pipeline import limits
 from pipeline.hub.expression import Expression
-from pipeline.hub.taking import Taken
+from pipeline.hub.fetch.taking import Taken
 from pipeline.hub.wanted import Wanted
 
 Held = Mapping[int, str]

@@ -1,0 +1,1 @@
+"""Handing events to consumers: what is read, who receives it, how far each is."""
