@@ -103,9 +103,8 @@ class _Progress:
         elif self._time() - self._moved > limits.WEB_BODY_IDLE_SECONDS:
             raise ConnectionResetError("the client took nothing")
         await asyncio.sleep(self._pause_seconds)
-        self._pause_seconds = min(
-            max(2 * self._pause_seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS
-        )
+        longer = max(_LONGER * self._pause_seconds, _FIRST_PAUSE_SECONDS)
+        self._pause_seconds = min(longer, _LONGEST_PAUSE_SECONDS)
 
 
 def _unacknowledged(connection: socket.socket) -> int:
