@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,15 +23,13 @@ from pipeline.events.models import Author, BinaryEntity, BinaryEvent, Datastream
 from pipeline.events.names import CONTENT, CURRENT, SOURCED
 from pipeline.events.records import completed, record_of
 from pipeline.events.sources import SourceDefinition
-from pipeline.identify.datastream import stored_datastream
-from pipeline.identify.result import Identified
-from pipeline.objects.hashing import Digest, Stored, stored_stream
+from pipeline.identify.datastream import Identify, describe
+from pipeline.objects.hashing import Digest, stored_stream
 from pipeline.objects.keys import stream_key
 
 AUTHOR: Final = Author(name="local", category="user")
 """Whoever submits while nobody has to say who they are."""
 
-Identify = Callable[[Path], Awaitable[Identified]]
 _SEPARATORS = re.compile(r"[/\\]")
 
 
@@ -93,7 +91,7 @@ async def submit(
         parts.objects, source, lambda found: content_key(source_name, found)
     ) as stored:
         digest = stored.digest
-        content = await _content(stored, identify) if identify else None
+        content = await describe(stored, identify) if identify else None
     event = sourced_event(
         digest,
         content,
@@ -125,7 +123,7 @@ def sourced_event(
     comes with the enriched event, and rule hits with it.
     """
     time = times.text_of(now)
-    hashes = {name: getattr(digest, name) for name in ("sha512", "sha256", "sha1", "md5")}
+    hashes = digest.hashes()
     content = content or Datastream(label=CONTENT, size=digest.size_bytes, **hashes)
     node = PathNode(
         author=AUTHOR,
@@ -151,11 +149,6 @@ def sourced_event(
         action=SOURCED,
     )
     return completed(event)
-
-
-async def _content(stored: Stored, identify: Identify) -> Datastream:
-    async with stored.file() as path:
-        return stored_datastream(await identify(path), stored.digest)
 
 
 def content_key(source_name: str, digest: Digest) -> str:

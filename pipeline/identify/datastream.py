@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.identify.result import IDENTIFY_VERSION, Identified
-from pipeline.objects.hashing import Digest
+from pipeline.objects.hashing import Stored
+
+Identify = Callable[[Path], Awaitable[Identified]]
+"""Says what a file is: `ParserPool.identify`."""
 
 
 def datastream(found: Identified, label: str = CONTENT) -> Datastream:
@@ -29,10 +35,11 @@ def datastream(found: Identified, label: str = CONTENT) -> Datastream:
     )
 
 
-def stored_datastream(found: Identified, digest: Digest) -> Datastream:
-    """Describe content with the hashes it was stored under.
+async def describe(stored: Stored, identify: Identify) -> Datastream:
+    """Identify content that was just stored and describe it with the hashes it was stored under.
 
-    A file that cost its parser the process may have no others.
+    A file that cost its parser the process may have no others. Raises what `identify` raises.
     """
-    hashes = {name: getattr(digest, name) for name in ("md5", "sha1", "sha256", "sha512")}
-    return replace(datastream(found), size=digest.size_bytes, **hashes)
+    async with stored.file() as path:
+        found = datastream(await identify(path))
+    return replace(found, size=stored.digest.size_bytes, **stored.digest.hashes())

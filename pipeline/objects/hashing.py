@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,10 @@ class Digest(msgspec.Struct, frozen=True):
     md5: str = ""
     sha1: str = ""
     sha512: str = ""
+
+    def hashes(self) -> dict[str, Any]:
+        """Return the four hashes by the names events give them."""
+        return {"sha512": self.sha512, "sha256": self.sha256, "sha1": self.sha1, "md5": self.md5}
 
 
 class Hasher:

@@ -15,7 +15,7 @@ from pipeline.errors import BadInput, NotFound
 from pipeline.events.names import CONTENT
 from pipeline.events.parts import Datastream
 from pipeline.flags import FALSE, TRUE
-from pipeline.identify.datastream import stored_datastream
+from pipeline.identify.datastream import describe
 from pipeline.identify.formats import UNKNOWN
 from pipeline.objects.hashing import Digest, Stored, stored_stream
 from pipeline.objects.keys import stream_key
@@ -105,11 +105,10 @@ def _bare(digest: Digest) -> Datastream:
 
 async def _identified(request: web.Request, stored: Stored) -> Datastream:
     pool = await parser_of(request)
-    async with stored.file() as path:
-        found = await pool.identify(path)
+    found = await describe(stored, pool.identify)
     if found.file_format == UNKNOWN:
         metrics_hub.UNIDENTIFIED.labels(*_TYPES.counted_as(found.mime, found.magic)).inc()
-    return stored_datastream(found, stored.digest)
+    return found
 
 
 async def exists(request: web.Request) -> web.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from pipeline.log.kafka import KafkaLog
 from pipeline.log.port import Log, NewRecord, TopicSpec
 from pipeline.settings import load
 from pipeline.topic_changes import Change, find_changes, prepare_topics
+from tests.processes import until
 
 SOURCES = "sources: {a: {description: one source}}"
 
@@ -55,9 +55,11 @@ async def test_a_second_start_with_the_same_settings_changes_nothing(log: Log, u
 
 async def _shown(log: Log, name: str, setting: str, value: str) -> None:
     """Return when a topic shows a setting: a broker tells of a change a moment after it is made."""
-    async with asyncio.timeout(30):
-        while (await log.describe_topics([name]))[name].config.get(setting) != value:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+
+    async def is_shown() -> bool:
+        return (await log.describe_topics([name]))[name].config.get(setting) == value
+
+    await until(is_shown)
 
 
 async def test_what_was_set_by_hand_is_never_reset_and_what_is_asked_for_is_set(

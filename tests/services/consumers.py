@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.events.samples import STATUS
 from tests.services.wishes import DEADLINE_SECONDS, Wish, event_of
+from tests.web import fetching
 from tests.web.fetching import BOUNDARY, parts_of
 
 PAUSE_SECONDS = 0.2
@@ -155,10 +155,9 @@ class Twice(Consumer):
 
 
 def status_of(plugin: str, task: Mapping[str, Any], status: str = "completed") -> dict[str, Any]:
-    """Make the status a plugin posts about a task, whose event it slims."""
+    """Make the status a plugin of that name posts about a task."""
     author = {"name": plugin, "version": "1.0", "category": "plugin"}
-    slim = {**task, "entity": {"sha256": task["entity"]["sha256"]}}
-    return {**STATUS, "author": author, "entity": {"input": slim, "status": status}}
+    return {**fetching.status_of(task, status), "author": author}
 
 
 async def post(client: aiohttp.ClientSession, where: Where, model: str, events: Sequence[Any]) -> int:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def names_of(events: Iterable[dict[str, Any]]) -> list[str]:
     return [event["source"]["references"]["name"] for event in events]
 
 
-def status_of(task: dict[str, Any], status: str, **entity: Any) -> dict[str, Any]:
+def status_of(task: Mapping[str, Any], status: str, **entity: Any) -> dict[str, Any]:
     """Make the status a plugin posts about a task, whose event it slims."""
     slim = {**task, "entity": {"sha256": task["entity"]["sha256"]}}
     return {**STATUS, "entity": {"input": slim, "status": status, **entity}}

@@ -63,6 +63,13 @@ async def lookups(site: Site) -> float:
     return (await scrape(site)).values[series("dispatcher_dedupe_lookups_total")]
 
 
+async def looked_up(site: Site, times: float) -> None:
+    """Return when it was asked so often."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await lookups(site) < times:
+            pass
+
+
 @pytest.mark.parametrize("kind", ["active", "passive"])
 async def test_an_event_that_is_live_and_historic_goes_out_once(site: Site, kind: str) -> None:
     await get(site, kind)
@@ -143,9 +150,7 @@ async def lose(site: Site) -> None:
     before = await lookups(site)
     query = "name=plug&version=1.2&r-live=true&r-historic=true&count=10&deadline=60"
     lost = asyncio.create_task(site.client.get(f"{site.url}/api/v2/event/binary/passive?{query}"))
-    async with asyncio.timeout(20):
-        while await lookups(site) < before + 2:
-            pass  # it waits for more than the copy it holds once it has looked at both
+    await looked_up(site, before + 2)  # it waits for more than the copy it holds once it has looked at both
     lost.cancel()
     await asyncio.wait([lost])
 
@@ -183,9 +188,7 @@ async def test_what_is_on_its_way_to_one_client_never_goes_to_another_as_well(si
     reader, writer = await asyncio.open_connection(host, int(port))
     query = "name=plug&version=1.2&r-live=true&r-historic=true&count=10&deadline=0"
     writer.write(f"GET /api/v2/event/binary/passive?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await lookups(site) < before + 10:
-            pass
+    await looked_up(site, before + 10)
     answer = await get(site)
     assert answer.events == []
     assert answer.info["filters"] == {SKIPPED: 10}

@@ -79,6 +79,11 @@ class Cursor:
         async with self.turn:
             await self.open(begin)
 
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether it reads what comes back to its consumer."""
+        return any(lane.name == RETRY for lane in self.lanes)
+
     async def widen(self, lanes: Collection[Lane]) -> None:
         """Read also those of the lanes that it does not read yet, each from where it was; then durable.
 

@@ -55,11 +55,6 @@ class Glance(msgspec.Struct, frozen=True, gc=False):
     bypass_cache: bool
     expedite: bool
 
-    @property
-    def content_sizes(self) -> list[int]:
-        """Sizes of its content streams."""
-        return [self.sizes[place] for place in self.shape.contents]
-
 
 class Glances:
     """Decodes stored events as far as the hub looks; holds the shapes."""

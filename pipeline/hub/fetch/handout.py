@@ -27,7 +27,7 @@ from pipeline.hub.fetch.feeds import Feeds
 from pipeline.hub.fetch.filters import DEPTH_MAX, DEPTH_MAX_TASK, Filter
 from pipeline.hub.fetch.gates import Gate
 from pipeline.hub.fetch.handing import Worker, as_given, as_tasks
-from pipeline.hub.fetch.lane import lanes_of
+from pipeline.hub.fetch.lane import Lane, lanes_of
 from pipeline.hub.fetch.taking import Sieve, Taken
 from pipeline.hub.notices import Notices
 from pipeline.hub.wanted import Wanted
@@ -203,19 +203,22 @@ class HandOut:
                 return None
             begin = self._begin(wanted)
             cursor = self._cursors.get(key)
-            lanes = lanes_of(self._prefix, wanted.consumer, tasks=wanted.is_task)
             skipped = self._notices.paused_unix if begin is Begin.AT_END else None
             if cursor is None:
-                cursor = Cursor(self._log, self._feeds, lanes)
+                cursor = Cursor(self._log, self._feeds, self._lanes(wanted))
                 await cursor.open(begin)
                 if self._closed or term != self._term:
                     return None
                 self._cursors[key] = cursor
             else:
-                await cursor.widen(lanes)
+                if wanted.is_task and not cursor.takes_tasks:
+                    await cursor.widen(self._lanes(wanted))
                 await (cursor.extend() if begin is Begin.STORED else cursor.reopen(begin))
             await self._notices.register(wanted, pause_skipped=skipped)
         return cursor
+
+    def _lanes(self, wanted: Wanted) -> list[Lane]:
+        return lanes_of(self._prefix, wanted.consumer, tasks=wanted.is_task)
 
     def _begin(self, wanted: Wanted) -> Begin:
         if wanted.is_task and self._since_pause() < limits.HUB_SKIPPING_SECONDS:

@@ -7,21 +7,18 @@ event had been judged alone and in order, up to the last one that was wanted.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from pipeline.hub import steps
 from pipeline.hub.fetch.chunk import Chunk, Index
 from pipeline.hub.fetch.filters import Filter
+from pipeline.hub.fetch.glance import Glance
 
 AGED = f"{steps.AGED_OFF}-ageoff"
 DELETED = f"{steps.DELETED}-deleted"
-
-Removed = list[tuple[str, Sequence[Index]]]
-"""Reasons, each with the events it removed."""
 
 
 class Sifted(NamedTuple):
@@ -40,31 +37,36 @@ def sift(  # noqa: PLR0917 - two sides: what there is, and what may pass
     aged: AbstractSet[Index],
     deleted: AbstractSet[Index],
 ) -> Sifted:
-    """Choose up to `wanted` events from index `first` on."""
-    length = len(chunk)
-    removed: Removed = []
+    """Choose up to `wanted` events from index `first` on, at least one."""
     within = not rules.sized or (rules.over <= chunk.smallest_bytes and chunk.largest_bytes <= rules.under)
     if within and not first and not aged and not deleted:
         whole = _whole(chunk, rules)
         if len(whole.chosen) <= wanted:
             return whole
-    if within and not aged and length - first > len(chunk.shapes):
-        chosen = _by_shape(chunk, first, rules, removed)
-    else:
-        chosen = _one_by_one(chunk, first, rules, aged, removed, within=within)
-    if deleted and not deleted.isdisjoint(chosen):
-        removed.append((DELETED, [index for index in chosen if index in deleted]))
-        chosen = [index for index in chosen if index not in deleted]
-    end = length
-    if len(chosen) > wanted:
-        chosen = chosen[:wanted]
-        end = chosen[-1] + 1
-    counts: Counter[str] = Counter()
-    for reason, indices in removed:
-        count = len(indices) if end == length else bisect_left(indices, end)
-        if count:
-            counts[reason] += count
-    return Sifted(chosen, end, counts)
+    judge = _by_shape(rules) if within else rules.judge
+    chosen: list[Index] = []
+    removed: Counter[str] = Counter()
+    since: Counter[str] = Counter()
+    """Those removed since the last one chosen: they count when there is nothing to choose after them."""
+    for index in range(first, len(chunk)):
+        reason = AGED if index in aged else judge(chunk.glances[index])
+        if reason is None and index in deleted:
+            reason = DELETED
+        if reason is not None:
+            since[reason] += 1
+        elif len(chosen) == wanted:
+            return Sifted(chosen, chosen[-1] + 1, removed)
+        else:
+            chosen.append(index)
+            if since:
+                removed += since
+                since.clear()
+    return Sifted(chosen, len(chunk), removed + since)
+
+
+def _by_shape(rules: Filter) -> Callable[[Glance], str | None]:
+    judge_shape = rules.judge_shape
+    return lambda glance: judge_shape(glance.shape)
 
 
 def _whole(chunk: Chunk, rules: Filter) -> Sifted:
@@ -78,44 +80,5 @@ def _whole(chunk: Chunk, rules: Filter) -> Sifted:
             passed.append(indices)
         else:
             counts[reason] += len(indices)
-    return Sifted(_in_order(passed), len(chunk), counts)
-
-
-def _in_order(passed: list[Sequence[Index]]) -> Sequence[Index]:
-    return list(passed[0]) if len(passed) == 1 else sorted(index for some in passed for index in some)
-
-
-def _by_shape(chunk: Chunk, first: Index, rules: Filter, removed: Removed) -> Sequence[Index]:
-    passed: list[Sequence[Index]] = []
-    for shape, everywhere in chunk.shapes.items():
-        indices = everywhere[bisect_left(everywhere, first) :] if first else everywhere
-        if not indices:
-            continue
-        reason = rules.judge_shape(shape)
-        if reason is None:
-            passed.append(indices)
-        else:
-            removed.append((reason, indices))
-    return _in_order(passed)
-
-
-def _one_by_one(
-    chunk: Chunk, first: Index, rules: Filter, aged: AbstractSet[Index], removed: Removed, *, within: bool
-) -> list[Index]:
-    passed = []
-    reasons: dict[str, list[Index]] = {}
-    glances = chunk.glances
-    for index in range(first, len(glances)):
-        glance = glances[index]
-        if index in aged:
-            reason: str | None = AGED
-        elif within:
-            reason = rules.judge_shape(glance.shape)
-        else:
-            reason = rules.judge(glance)
-        if reason is None:
-            passed.append(index)
-        else:
-            reasons.setdefault(reason, []).append(index)
-    removed += reasons.items()
-    return passed
+    chosen = list(passed[0]) if len(passed) == 1 else sorted(index for some in passed for index in some)
+    return Sifted(chosen, len(chunk), counts)

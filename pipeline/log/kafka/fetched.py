@@ -1,8 +1,11 @@
-"""Records as they stand in a broker's answer to a fetch."""
+"""Records of Kafka in our form: those in a broker's answer to a fetch, and those a consumer read."""
 
 from __future__ import annotations
 
-from aiokafka import errors
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import ConsumerRecord, errors
 from aiokafka.record.memory_records import MemoryRecords
 
 from pipeline.log.port import Fetched, Record, TopicPartition
@@ -41,3 +44,19 @@ def records_in(message_set: bytes, place: TopicPartition, offset: int) -> Fetche
             ]
         following = max(following, batch.next_offset)
     return Fetched(records, following)
+
+
+def records_of(read: Iterable[ConsumerRecord[Any, Any]]) -> list[Record]:
+    """Return what a consumer of aiokafka read, in order."""
+    return [
+        Record(
+            each.topic,
+            each.partition,
+            each.offset,
+            each.timestamp,
+            each.key,
+            each.value,
+            tuple(each.headers),
+        )
+        for each in read
+    ]

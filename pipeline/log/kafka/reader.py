@@ -14,6 +14,7 @@ from pipeline import limits
 from pipeline.errors import Unavailable
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.failures import translated
+from pipeline.log.kafka.fetched import records_of
 from pipeline.log.kafka.starting import finish_consumer, start
 from pipeline.log.port import Record, TopicPartition
 
@@ -87,18 +88,7 @@ class KafkaReader:
     def _take(self, found: Mapping[Any, list[ConsumerRecord[bytes, bytes]]]) -> list[Record]:
         records: list[Record] = []
         for place, batch in found.items():
-            records += [
-                Record(
-                    each.topic,
-                    each.partition,
-                    each.offset,
-                    each.timestamp,
-                    each.key,
-                    each.value,
-                    tuple(each.headers),
-                )
-                for each in batch
-            ]
+            records += records_of(batch)
             self._positions[TopicPartition(*place)] = batch[-1].offset + 1
         return records
 

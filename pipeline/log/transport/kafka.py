@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
+from pipeline.log.kafka.fetched import records_of
 from pipeline.log.kafka.starting import finish_consumer
 from pipeline.log.membership import count_rebalance
 from pipeline.log.port import NewRecord, Placed, Record
@@ -96,18 +97,7 @@ class Consumer(LeanConsumer, driver.Consumer):
 
     def to_records(self, records: Sequence[Any]) -> list[Record]:
         """Turn what aiokafka read into ours."""
-        return [
-            Record(
-                record.topic,
-                record.partition,
-                record.offset,
-                record.timestamp,
-                record.key,
-                record.value,
-                record.headers,
-            )
-            for record in records
-        ]
+        return records_of(records)
 
     async def position(self, tp: Any) -> int | None:
         """Return the offset the next fetch begins at; None when the partition was lost meanwhile."""
