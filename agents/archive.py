@@ -33,7 +33,8 @@ def topics(parts: Parts) -> list[str]:
     """Name the topics this agent reads."""
     chosen = parts.settings.archive
     names = [spec.name for spec in parts.topics.specs]
-    return [name for name in names if _any(chosen.topics, name) and not _any(chosen.veto, name)]
+    wanted = chosen.topics or ("azul.*",)
+    return [name for name in names if _any(wanted, name) and not _any(chosen.veto, name)]
 
 
 def _any(globs: Iterable[str], name: str) -> bool:

@@ -307,6 +307,8 @@ ARCHIVE_BATCH_MESSAGES = 200
 """Rows written together, at most."""
 ARCHIVE_CONCURRENCY = 64
 """Archive objects on their way to the store at once."""
+ARCHIVE_PACK_RECORDS_MAX = 50_000
+"""Most messages one pack may be set to hold."""
 ARCHIVE_INLINE_BYTES = 1 * MIB
 """Payload bytes a batch may hold before it is hashed and encoded off the event loop."""
 ARCHIVE_SETTLE_ROUNDS = 8

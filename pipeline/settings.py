@@ -48,6 +48,9 @@ _ALLOWED = {
     "events.prefix": "letters, digits, - and _",
     "search.partition": "lower-case letters, digits, - and _",
     "archive.prefix": "nothing, or path segments each ending in /",
+    "archive.source": "kafka://[user@]host:port[,host:port][/topic,topic], or nothing",
+    "archive.policy_url": "http://… or https://…, or nothing",
+    "archive.external_url": "http://… or https://…, or nothing",
 }
 """What a value may look like, where the type alone does not say it."""
 
@@ -66,6 +69,7 @@ TaskError = Literal[
     "error-timeout",
     "error-out-of-memory",
 ]
+ArchiveLayout = Literal["objects", "packs"]
 AgentName = Literal["enrich", "track", "index", "archive", "inject"]
 AES_KEY_BYTES = 24
 
@@ -223,15 +227,41 @@ class SearchSettings(_Section):
 
 
 class ArchiveSettings(_Section):
-    """Which topics are kept, and how."""
+    """Which topics are kept, and how (archive contract, section 14)."""
 
+    source: Annotated[str, Field(pattern=r"^(kafka://.+)?$")]
+    kafka: KafkaSettings
     topics: tuple[str, ...]
     veto: tuple[str, ...]
+    refresh_seconds: Seconds
+    policy: Literal["all", "file", "http"]
+    policy_file: str
+    policy_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+    policy_username: str
+    policy_password: SecretStr
+    policy_token: SecretStr
+    test_messages: bool
     prefix: Annotated[str, Field(pattern=r"^([a-zA-Z0-9._-]+/)*$")]
     cluster: str
     dedupe: Literal["exact", "upstream"]
+    layout: ArchiveLayout
+    layouts: dict[str, ArchiveLayout]
+    pack_records: Annotated[int, Field(gt=0, le=limits.ARCHIVE_PACK_RECORDS_MAX)]
+    pack_bytes: Size
+    pack_seconds: Seconds
+    backup: str
     batch_records: Annotated[int, Field(gt=0, le=10_000)]
     concurrency: Annotated[int, Field(gt=0, le=1_000)]
+    object_max_bytes: Annotated[Size, Field(le=2**31 - 1)]
+    retry_limit: Annotated[int, Field(ge=0)]
+    text_message_max_bytes: Size
+    text_max_characters: Positive
+    liveness_file: str
+    topics_file: str
+    read_only: bool
+    external_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+    cors_origins: tuple[str, ...]
+    cors_origin_regex: str
 
 
 class ReprocessSettings(_Section):
@@ -428,7 +458,7 @@ def _explain(error: ValidationError, merged: Mapping[str, Any], origins: Mapping
     flat = flatten(merged)
     known = next((leaf for leaf in flat if (name + ".").startswith(leaf + ".")), name)
     known = next((leaf for leaf in flat if leaf.startswith(name + ".")), known)
-    value = "…" if known.endswith(("password", "aes_key")) else repr(flat.get(known))
+    value = "…" if known.endswith(("password", "aes_key", "token")) else repr(flat.get(known))
     where = origins.get(known, "nowhere")
     if first["type"] == "extra_forbidden":
         reason = "there is no such setting"

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.archive import bson
 from pipeline.database.engine import Database
 from pipeline.database.tables import messages
-from pipeline.errors import Damaged
+from pipeline.errors import BadInput, Damaged
 from pipeline.objects.port import ObjectStore
 
 ROWS_MAX = 1000
@@ -49,9 +49,11 @@ class ArchivedRow(msgspec.Struct, frozen=True):
     sha256: bytes | None
     layout: int | None
     event_key: str | None
+    pack_offset: int | None = None
+    """Where its document begins in an object that holds many; None when it is the whole object."""
 
 
-_COLUMNS = [messages.c[name] for name in ArchivedRow.__struct_fields__]
+COLUMNS = [messages.c[name] for name in ArchivedRow.__struct_fields__]
 
 
 async def by_uuid(database: Database, uuid: UUID) -> ArchivedRow | None:
@@ -79,7 +81,7 @@ async def by_place(
 
 
 async def _find(database: Database, *conditions: ColumnElement[bool]) -> list[ArchivedRow]:
-    query = select(*_COLUMNS).where(*conditions).order_by(messages.c.id).limit(ROWS_MAX)
+    query = select(*COLUMNS).where(*conditions).order_by(messages.c.id).limit(ROWS_MAX)
 
     async def ask(connection: AsyncConnection) -> Sequence[object]:
         return (await connection.execute(query)).all()
@@ -89,13 +91,18 @@ async def _find(database: Database, *conditions: ColumnElement[bool]) -> list[Ar
 
 
 async def read_object(objects: ObjectStore, row: ArchivedRow) -> bytes:
-    """Read the object of a row, whole, and compare it with the row.
+    """Read the BSON document of a row, with one ranged read where it stands in a pack, and compare them.
 
     Raises:
         NotFound: It is not in the store. Damaged: Its size or CRC-32 is not what the row says.
         Unavailable: The store does not answer.
     """
-    download = await objects.get(row.key)
+    first = row.pack_offset or 0
+    last = None if row.pack_offset is None else first + row.size - 1
+    try:
+        download = await objects.get(row.key, first=first, last=last)
+    except BadInput as error:
+        raise Damaged(f"read the archived object {row.key}", f"it ends before offset {first}") from error
     data = b"".join([chunk async for chunk in download])
     if len(data) != row.size:
         raise Damaged(f"read the archived object {row.key}", f"size {len(data)}, its row says {row.size}")

@@ -69,10 +69,15 @@ messages = Table(
     Column("sha256", LargeBinary),
     Column("layout", SmallInteger, server_default=text("2")),
     Column("event_key", Text),
+    Column("pack_offset", BigInteger),
     UniqueConstraint("uuid", name="messages_uuid_idx"),
     sqlite_autoincrement=True,
 )
-"""One row a message. `key` and `bucket` say where its object is; `size` and `crc32` are of that object."""
+"""One row a message. `key` and `bucket` say where its object is.
+
+`size` and `crc32` are of its BSON document, which is the whole object where `pack_offset` is null, and
+else begins there in a pack of many.
+"""
 
 Index("messages_key_idx", messages.c.key)
 Index("messages_timestamp_idx", messages.c.timestamp)
@@ -97,6 +102,15 @@ Index(
     sqlite_where=messages.c.kafka_offset.is_not(None),
 )
 
+Index(
+    "messages_without_place_idx",
+    messages.c.topic,
+    messages.c.timestamp,
+    messages.c.message_crc32,
+    postgresql_where=messages.c.kafka_offset.is_(None),
+    sqlite_where=messages.c.kafka_offset.is_(None),
+)
+
 topics = Table(
     "topics",
     METADATA,
@@ -117,5 +131,49 @@ message_ts = Table(
 )
 """Searchable text of a message, derived from its object."""
 
-Index("message_ts_uuid_idx", message_ts.c.uuid)
+Index("message_ts_uuid_key", message_ts.c.uuid, unique=True)
 Index("message_ts_text_data_idx", message_ts.c.text_data, postgresql_using="gin").ddl_if("postgresql")
+
+archive_packs = Table(
+    "archive_packs",
+    METADATA,
+    Column("id", SERIAL, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("kafka_partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("last_offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("ingest_time", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("n_messages", Integer),
+    Column("size", BigInteger),
+    Column("crc32", BigInteger),
+    UniqueConstraint(
+        "cluster", "topic", "kafka_partition", "first_offset", "timestamp", name="archive_packs_place_key"
+    ),
+    UniqueConstraint("key", name="archive_packs_key_key"),
+    sqlite_autoincrement=True,
+)
+"""One row a pack: its manifest, written before the object.
+
+`first_offset` and `last_offset` are the boundaries, both included; `timestamp` is the first message's,
+which tells the offsets of a topic that was made anew from those before; `ingest_time` (ms) is in every
+message. `n_messages`, `size` and `crc32` are null until the object is durable.
+"""
+
+archive_parked = Table(
+    "archive_parked",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("kafka_partition", Integer, nullable=False),
+    Column("kafka_offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("parked_at", UtcTime, nullable=False),
+)
+"""One row a message the archive could not store: where it stood, where its value lies, and why."""

@@ -45,8 +45,10 @@ async def differences(database: Database) -> list[Any]:
 
     def compare(connection: Connection) -> list[Any]:
         def comparable(_object: object, name: str | None, *_more: object) -> bool:
-            # Only PostgreSQL has that kind of index.
-            return connection.dialect.name == "postgresql" or name != "message_ts_text_data_idx"
+            # Only PostgreSQL has that kind of index; SQLite keeps its words in tables of its own.
+            if connection.dialect.name == "postgresql":
+                return True
+            return name != "message_ts_text_data_idx" and not (name or "").startswith("message_words")
 
         options = {"version_table": versions.VERSION_TABLE, "include_object": comparable}
         context = MigrationContext.configure(connection, opts=options)
@@ -78,7 +80,7 @@ class TestMigrations:
     async def test_again_changes_nothing(self, database: Database) -> None:
         await execute(database, [TOPIC.format("a")])
         await database.migrate()
-        assert await rows(database, VERSIONS) == [("0001",)]
+        assert await rows(database, VERSIONS) == [("0002",)]
         assert await rows(database, NAMES) == [("a",)]
 
     async def test_many_at_once_do_it_once(
