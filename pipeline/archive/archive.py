@@ -1,4 +1,4 @@
-"""An archive as those who read, verify and tidy it see it: its store, its database, how things are named."""
+"""An archive as those who read, verify and tidy it see it: its store, its database, its names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.objects.port import ObjectStore
 class Archive:
     """An archive whose parts are open; closing them is for whoever opened them.
 
-    `prefix` stands before every key in `objects`; `bucket` is what its rows call that store; `cluster` is the
-    label of its source. A `protected` archive deletes nothing.
+    `prefix` stands before every key in `objects`; `bucket` is what its rows call that store; `cluster` is
+    the label of its source. A `protected` archive deletes nothing.
     """
 
     objects: ObjectStore
