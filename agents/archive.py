@@ -1,60 +1,295 @@
-"""archive: every event of the chosen topics is kept for ever, as a BSON object and a row.
+"""archive: every message of the chosen topics is kept for ever, as a BSON object and a row.
 
-Reads: the topics the archive's globs choose and its veto list leaves (archive contract, section 3).
-Writes: the object first, then the row; both under keys computed from the message, so that doing it again
-changes nothing.
+Reads: the topics of the moment (`pipeline.archive.topic_set`), from the setting `log` or another Kafka.
+Writes: objects, then rows, under keys computed from the message, so that doing it again changes nothing
+(`pipeline.archive.keeper`); entries of parked messages, to Headrace's own log.
 Acknowledges: a batch when all its objects and rows are durable; what can never be stored is parked.
+
+Faust cannot change the topics of a running agent. When they change, everything taken settles and is
+committed, the app ends, and another with the new topics goes on at the committed offsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import faust
+import structlog
 
-from pipeline import metrics
+from agents.app import Address, RunEnded, run_app
+from pipeline import limits, metrics
 from pipeline.app import Parts
+from pipeline.archive import parking
+from pipeline.archive.attendant import Attendant
+from pipeline.archive.keeper import Keeper, make_keeper
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.writer import ArchiveWriter
-from pipeline.errors import BadInput
+from pipeline.archive.policies import make_policy
+from pipeline.archive.source import make_source
+from pipeline.archive.text import Texts
+from pipeline.archive.topic_set import TopicSet, matching, unvetoed
+from pipeline.errors import HeadraceError, Unavailable
 from pipeline.identify.pool import ParserPool
+from pipeline.log.lag import lag
+from pipeline.log.port import Record, TopicPartition
 from pipeline.log.transport.app import App
-from pipeline.objects.location import bucket_named
 from pipeline.processing import Poison, park, patiently
 
 NAME = "archive"
 JSON = "application/json"
+log = structlog.get_logger(__name__)
 
 
 def topics(parts: Parts) -> list[str]:
-    """Name the topics this agent reads."""
+    """Name the topics of Headrace's own plan that the settings choose."""
     chosen = parts.settings.archive
+    usual = (f"azul.{parts.settings.events.prefix}.*",)
     names = [spec.name for spec in parts.topics.specs]
-    wanted = chosen.topics or ("azul.*",)
-    return [name for name in names if _any(wanted, name) and not _any(chosen.veto, name)]
+    return unvetoed(matching(chosen.topics or usual, names), chosen.veto)
 
 
-def _any(globs: Iterable[str], name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+class Archiving:
+    """The archive's work in one process: its topics, looked up on a timer, and the app that reads them.
+
+    Args:
+        parts: Opened parts.
+        pool: Tells the types of payloads that are no JSON.
+        attendant: Looks on; what it raises ends the run.
+    """
+
+    def __init__(self, parts: Parts, pool: ParserPool, attendant: Attendant | None = None) -> None:
+        self._parts = parts
+        self._pool = pool
+        self._attendant = None if attendant is None else _Watched(attendant, self._end_with)
+        self._failure: Exception | None = None
+        self._changed = asyncio.Event()
+        self._policy = make_policy(parts.settings, parts.clock)
+        self.source = make_source(parts)
+        self.topics = TopicSet(
+            self.source.log,
+            self._policy,
+            parts.settings.archive,
+            parts.clock,
+            named=self.source.topics,
+            usual=(self.source.usual,),
+        )
+
+    async def run(self, stop: asyncio.Event, pages: Address | None) -> None:
+        """Archive until `stop` is set.
+
+        Raises:
+            RunEnded: The attendant raised.
+            HeadraceError: The source or the policy does not answer, or the app crashed; running again goes
+                on at what was not acknowledged.
+        """
+        looking = asyncio.create_task(self._keep_looking(), name="look for topics to archive")
+        try:
+            while not (stop.is_set() or self._failure):
+                await self._until_changed(stop, looking, pages)
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+        if self._failure is not None:
+            raise RunEnded from self._failure
+
+    async def close(self) -> None:
+        """Let go of the source."""
+        await self.source.close()
+
+    async def backlog(self) -> int:
+        """Count the records of topics to archive that the archive has not finished, over all workers.
+
+        Raises:
+            Unavailable: The source does not answer, or the policy never did.
+        """
+        await self.source.open()
+        counts = await (self.topics.refresh() if self.topics.age_seconds is None else self.topics.look())
+        places = [TopicPartition(name, n) for name, count in counts.items() for n in range(count)]
+        return sum((await lag(self.source.log, self.source.group, places)).values())
+
+    def trouble(self) -> str | None:
+        """Say in one sentence why messages are not being archived; None when they are."""
+        age_seconds = self.topics.age_seconds
+        if age_seconds is None:
+            return "the archive has not learned yet which topics to archive"
+        patience_seconds = max(
+            limits.ARCHIVE_STALE_SECONDS,
+            limits.ARCHIVE_LOOKS_MISSED * self._parts.settings.archive.refresh_seconds,
+        )
+        if age_seconds > patience_seconds:
+            return f"the archive last looked for topics {age_seconds:.0f} s ago"
+        oldest_seconds = metrics.REGISTRY.get_sample_value("headrace_archive_oldest_unacknowledged_seconds")
+        if oldest_seconds and oldest_seconds > limits.ARCHIVE_STALE_SECONDS:
+            return f"the archive has had a message in hand for {oldest_seconds:.0f} s"
+        return None
+
+    # --- topics ---
+
+    async def _keep_looking(self) -> None:
+        """Look for topics at once and then on the timer; only the first look may fail."""
+        await self.source.open()
+        await self._look()
+        while True:
+            await self._parts.clock.sleep(self._parts.settings.archive.refresh_seconds)
+            try:
+                await self._look()
+            except HeadraceError as error:
+                log.warning("the archive goes on with the topics it has", reason=str(error))
+
+    async def _look(self) -> None:
+        before = dict(self.topics.topics)
+        first = self.topics.age_seconds is None
+        if await self.topics.refresh() != before or first:
+            self._changed.set()
+
+    # --- the app ---
+
+    async def _until_changed(
+        self, stop: asyncio.Event, looking: asyncio.Task[None], pages: Address | None
+    ) -> None:
+        """Archive the topics of the moment until they change, or the run ends."""
+        self._changed.clear()
+        ends = asyncio.Event()
+        watching = asyncio.create_task(_set_at_first(ends, stop.wait(), self._changed.wait(), looking))
+        try:
+            current = dict(self.topics.topics)
+            if current:
+                await self._archive(current, ends, pages)
+            else:
+                await ends.wait()
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+        if looking.done():
+            looking.result()
+
+    async def _archive(
+        self, current: Mapping[str, int], ends: asyncio.Event, pages: Address | None
+    ) -> None:
+        chosen = self._parts.settings.archive
+        keeper = make_keeper(
+            self._parts,
+            media_types=partial(_media_types, self._pool),
+            policy=self._policy,
+            attendant=self._attendant,
+            park=partial(park_refused, self._parts),
+            texts=Texts(
+                self._policy,
+                self._pool.texts,
+                message_max_bytes=chosen.text_message_max_bytes,
+                max_characters=chosen.text_max_characters,
+            ),
+        )
+        log.info("archiving", topics=len(current), group=self.source.group)
+        try:
+            await run_app(
+                self._parts,
+                NAME,
+                partial(attach, topics=list(current), keeper=keeper, parts=self._parts),
+                ends,
+                where=self.source.where,
+                group=self.source.group,
+                partitions=max(current.values()),
+                pages=pages,
+                before_end=partial(self._settle, keeper),
+                # Nothing is created where messages come from.
+                topic_allow_declare=False,
+            )
+        finally:
+            await keeper.close()
+
+    async def _settle(self, keeper: Keeper) -> None:
+        """Let what was taken become durable and be acknowledged; what takes too long comes again."""
+        if self._failure is not None:
+            return
+        try:
+            async with asyncio.timeout(limits.ARCHIVE_DRAIN_SECONDS):
+                await keeper.drain()
+        except TimeoutError:
+            log.warning("messages in flight were not stored in time and come again", agent=NAME)
+        except HeadraceError as error:
+            log.warning("messages in flight come again", agent=NAME, reason=str(error))
+
+    def _end_with(self, failure: Exception) -> None:
+        """End the run for good."""
+        self._failure = self._failure or failure
+        self._changed.set()
 
 
-def make_writer(parts: Parts, pool: ParserPool) -> ArchiveWriter:
-    """Make the writer the settings describe; `pool` tells the types of payloads that are no JSON."""
-    settings = parts.settings.archive
-    return ArchiveWriter(
-        parts.objects,
-        parts.database,
-        clock=parts.clock,
-        media_types=partial(_media_types, pool),
-        prefix=settings.prefix,
-        bucket=bucket_named(parts.settings.objects),
-        cluster=settings.cluster,
-        rule=settings.dedupe,
-        concurrency=settings.concurrency,
-    )
+class _Watched:
+    """An attendant whose first error is told, however those who called it go on."""
+
+    def __init__(self, attendant: Attendant, failed: Callable[[Exception], None]) -> None:
+        self._attendant = attendant
+        self._failed = failed
+
+    def wanted(self, message: Message) -> bool:
+        """Ask the attendant."""
+        try:
+            return self._attendant.wanted(message)
+        except Exception as error:
+            self._failed(error)
+            raise
+
+    async def settled(self, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
+        """Show the attendant what is durable."""
+        try:
+            await self._attendant.settled(messages, outcomes)
+        except Exception as error:
+            self._failed(error)
+            raise
+
+
+async def _set_at_first(event: asyncio.Event, *awaited: Awaitable[object]) -> None:
+    """Set an event as soon as one of the others is done."""
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        event.set()
+    finally:
+        for task, given in zip(tasks, awaited, strict=True):
+            if task is not given:
+                task.cancel()
+
+
+def attach(app: App, *, topics: Sequence[str], keeper: Keeper, parts: Parts) -> None:
+    """Add the agent to its Faust app."""
+
+    @app.agent(app.source(*topics), name=NAME)
+    async def archive(stream: faust.StreamT) -> None:
+        async for batch in stream.batches(max_records=parts.settings.archive.batch_records):
+            metrics.AGENT_RECEIVED.labels(NAME).inc(len(batch.records))
+            try:
+                await keeper.take(batch)
+            except Exception as error:
+                # Whatever it is, this keeper takes no more: another app begins with another one.
+                app.give_up(_as_ours(error))
+                raise
+
+
+def _as_ours(error: Exception) -> HeadraceError:
+    return error if isinstance(error, HeadraceError) else Unavailable("archive messages", repr(error))
+
+
+async def park_refused(parts: Parts, refused: Sequence[tuple[Record, Outcome]]) -> None:
+    """Put messages aside that can never be stored: as every agent does, then a row for the archive.
+
+    Durable when it returns; doing it again changes nothing.
+    """
+    await park(parts, NAME, [Poison(record, "Refused", outcome.reason) for record, outcome in refused])
+    rows = [
+        parking.parked_message(
+            record,
+            outcome.reason,
+            agent=NAME,
+            cluster=parts.settings.archive.cluster,
+            parked_at=parts.clock.now(),
+        )
+        for record, outcome in refused
+    ]
+    await patiently(NAME, lambda: parking.add(parts.database, rows))
 
 
 async def _media_types(pool: ParserPool, blocks: Sequence[bytes]) -> list[str]:
@@ -62,29 +297,3 @@ async def _media_types(pool: ParserPool, blocks: Sequence[bytes]) -> list[str]:
     others = [block for block in blocks if block[:1] != b"{"]
     told = iter(await pool.media_types(others) if others else ())
     return [JSON if block[:1] == b"{" else next(told) for block in blocks]
-
-
-def attach(app: App, parts: Parts, writer: ArchiveWriter) -> None:
-    """Add the agent to its Faust app."""
-
-    @app.agent(app.source(*topics(parts)), name=NAME)
-    async def archive(stream: faust.StreamT) -> None:
-        async for batch in stream.batches(max_records=parts.settings.archive.batch_records):
-            metrics.AGENT_RECEIVED.labels(NAME).inc(len(batch.records))
-            messages = [Message.of(record) for record in batch.records]
-            outcomes = await _store(writer, messages)
-            stored = sum(outcome.stored for outcome in outcomes)
-            metrics.AGENT_SENT.labels(NAME).inc(stored)
-            refused = zip(batch.records, outcomes, strict=True)
-            await park(parts, NAME, [Poison(r, "Refused", o.reason) for r, o in refused if o.refused])
-            batch.acknowledge()
-
-
-async def _store(writer: ArchiveWriter, messages: list[Message]) -> list[Outcome]:
-    """Store messages; when the database cannot hold one of them, only that one is refused."""
-    try:
-        return await patiently(NAME, partial(writer.store, messages))
-    except BadInput as error:
-        if len(messages) == 1:
-            return [Outcome("refused", str(error))]
-    return [outcome for message in messages for outcome in await _store(writer, [message])]

@@ -8,52 +8,68 @@ what it had not acknowledged.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 import structlog
 
+from agents.app import Address, Attach, RunEnded, run_app
 from pipeline import limits, metrics
 from pipeline.app import Parts
+from pipeline.archive.attendant import Attendant
 from pipeline.errors import HeadraceError
 from pipeline.hub.changelogs import app_id
 from pipeline.identify.pool import ParserPool, parser_pool
 from pipeline.log.lag import lag
-from pipeline.log.location import embedded_folder, kafka_connection
+from pipeline.log.location import where
 from pipeline.log.membership import count_restart
 from pipeline.log.port import TopicPartition
-from pipeline.log.transport.app import App, create_app, embedded_broker, kafka_broker
-from pipeline.log.transport.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from agents.archive import Archiving
 
 log = structlog.get_logger(__name__)
 
-SINKS = ("index", "archive", "inject")
-"""Agents nobody waits for between two records: they write in batches."""
-Attach = Callable[[App], None]
-Address = tuple[str, int]
+ARCHIVE = "archive"
+Run = Callable[[asyncio.Event, Address | None], Awaitable[None]]
+"""Runs an agent until the event is set, with its statistics pages at the address."""
 
 
 class Agents:
-    """The agents running in this process, and what of their work is left anywhere."""
+    """The agents running in this process, and what of their work is left anywhere.
 
-    def __init__(self, parts: Parts, names: Sequence[str]) -> None:
+    `archiving` is what the agent `archive` does, None where it does not run.
+    """
+
+    def __init__(self, parts: Parts, names: Sequence[str], archiving: Archiving | None = None) -> None:
         self._parts = parts
         self.names = tuple(names)
+        self.archiving = archiving
 
     async def backlog(self) -> int:
-        """Return how many records these agents have not finished, counted over all workers."""
+        """Return how many records these agents have not finished, counted over all workers.
+
+        Raises:
+            Unavailable: A log does not answer.
+        """
+        total = 0 if self.archiving is None else await self.archiving.backlog()
         counts = await self._parts.log.topics()
-        total = 0
         for name in self.names:
+            if name == ARCHIVE:
+                continue
             read: list[str] = import_module(f"agents.{name}").topics(self._parts)
             places = [TopicPartition(topic, n) for topic in read for n in range(counts[topic])]
             group = app_id(self._parts.settings.events.prefix, name)
             total += sum((await lag(self._parts.log, group, places)).values())
         return total
+
+    def trouble(self) -> list[str]:
+        """Say in sentences why an agent of this process does not do its work."""
+        reason = None if self.archiving is None else self.archiving.trouble()
+        return [reason] if reason else []
 
 
 @asynccontextmanager
@@ -63,6 +79,7 @@ async def running(
     names: Sequence[str] | None = None,
     pool: ParserPool | None = None,
     statistics: str = "",
+    attendant: Attendant | None = None,
 ) -> AsyncIterator[Agents]:
     """Run agents until the block is left; then stop them in order.
 
@@ -72,30 +89,48 @@ async def running(
         pool: Parser processes that were started earlier; None to start some when an agent needs them.
         statistics: ``host:port`` of Faust's statistics pages; the agents after the first take the next
             ports. Empty for none. Where an address is taken there are no pages, which stops no work.
+        attendant: Looks on while messages are archived. What it raises ends the block, which is cancelled,
+            and is raised here.
+
+    Raises:
+        SettingError: What an agent needs is set wrongly.
     """
     names = parts.settings.worker.agents if names is None else names
     stop = asyncio.Event()
     failure: Exception | None = None
-    async with AsyncExitStack() as stack:
-        attaches = await _attaches(parts, names, stack, pool)
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        stack.callback(stop.set)
-        for position, name in enumerate(names):
-            host, _, port = statistics.rpartition(":")
-            pages = (host.strip("[]"), int(port) + position) if statistics else None
-            group.create_task(_supervise(parts, name, attaches[name], stop, pages))
-        try:
-            yield Agents(parts, names)
-        except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
-            failure = error
+    try:
+        async with AsyncExitStack() as stack:
+            runs, archiving = await _runs(parts, names, stack, pool, attendant)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(stop.set)
+            for position, name in enumerate(names):
+                host, _, port = statistics.rpartition(":")
+                pages = (host.strip("[]"), int(port) + position) if statistics else None
+                group.create_task(_supervise(parts, name, runs[name], stop, pages))
+            try:
+                yield Agents(parts, names, archiving)
+            except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
+                failure = error
+    except* RunEnded as ended:
+        failure = _cause(ended)
     if failure is not None:
         raise failure
 
 
-async def _attaches(
-    parts: Parts, names: Sequence[str], stack: AsyncExitStack, pool: ParserPool | None
-) -> dict[str, Attach]:
-    """Make what the agents work with, importing only those that run; say how each is added to its app."""
+def _cause(ended: ExceptionGroup[RunEnded]) -> Exception:
+    """Return what ended the run."""
+    cause = ended.exceptions[0].__cause__
+    return cause if isinstance(cause, Exception) else ended
+
+
+async def _runs(
+    parts: Parts,
+    names: Sequence[str],
+    stack: AsyncExitStack,
+    pool: ParserPool | None,
+    attendant: Attendant | None,
+) -> tuple[dict[str, Run], Archiving | None]:
+    """Make what the agents work with, importing only those that run; say how each is run."""
     attaches: dict[str, Attach] = {}
     if "track" in names:
         from agents import track
@@ -106,39 +141,42 @@ async def _attaches(
 
         attaches["index"] = partial(index.attach, parts=parts)
     if "inject" in names:
-        from agents import inject
-        from pipeline.hub.deleted import Deleted
-        from pipeline.hub.inserts import Inserts
+        attaches["inject"] = _inject(parts, stack)
+    if pool is None and ("enrich" in names or ARCHIVE in names):
+        pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))
+    if pool is not None and "enrich" in names:
+        from agents import enrich
 
-        prefix = parts.settings.events.prefix
-        inserts = Inserts(parts.log, prefix, parts.clock)
-        deleted = Deleted(parts.log, prefix, parts.clock)
-        stack.push_async_callback(inserts.close)
-        stack.push_async_callback(deleted.close)
-        attaches["inject"] = partial(inject.attach, parts=parts, inserts=inserts, deleted=deleted)
-    if "enrich" in names or "archive" in names:
-        if pool is None:
-            pool = await stack.enter_async_context(parser_pool(parts.settings, parts.clock))
-        if "enrich" in names:
-            from agents import enrich
+        attaches["enrich"] = partial(enrich.attach, parts=parts, pool=pool)
+    runs: dict[str, Run] = {name: partial(_run, parts, name, attach) for name, attach in attaches.items()}
+    if pool is None or ARCHIVE not in names:
+        return runs, None
+    from agents.archive import Archiving
 
-            attaches["enrich"] = partial(enrich.attach, parts=parts, pool=pool)
-        if "archive" in names:
-            from agents import archive
-
-            writer = archive.make_writer(parts, pool)
-            attaches["archive"] = partial(archive.attach, parts=parts, writer=writer)
-    return attaches
+    archiving = Archiving(parts, pool, attendant)
+    stack.push_async_callback(archiving.close)
+    return {**runs, ARCHIVE: archiving.run}, archiving
 
 
-async def _supervise(
-    parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pages: Address | None
-) -> None:
+def _inject(parts: Parts, stack: AsyncExitStack) -> Attach:
+    from agents import inject
+    from pipeline.hub.deleted import Deleted
+    from pipeline.hub.inserts import Inserts
+
+    prefix = parts.settings.events.prefix
+    inserts = Inserts(parts.log, prefix, parts.clock)
+    deleted = Deleted(parts.log, prefix, parts.clock)
+    stack.push_async_callback(inserts.close)
+    stack.push_async_callback(deleted.close)
+    return partial(inject.attach, parts=parts, inserts=inserts, deleted=deleted)
+
+
+async def _supervise(parts: Parts, name: str, run: Run, stop: asyncio.Event, pages: Address | None) -> None:
     """Keep one agent running; a crash costs a pause, never a record."""
     pause_seconds = limits.CALL_BACKOFF_SECONDS
     while not stop.is_set():
         try:
-            await _run(parts, name, attach, stop, pages)
+            await run(stop, pages)
         except HeadraceError as error:
             metrics.AGENT_FAILED.labels(name).inc()
             count_restart(app_id(parts.settings.events.prefix, name), error)
@@ -151,59 +189,16 @@ async def _supervise(
 
 
 async def _run(parts: Parts, name: str, attach: Attach, stop: asyncio.Event, pages: Address | None) -> None:
-    settings = parts.settings
-    folder = embedded_folder(settings.log, settings.data_folder)
-    connection = None if folder else kafka_connection(settings.log, settings.kafka)
-    app = create_app(
-        app_id(settings.events.prefix, name),
-        embedded_broker(folder)
-        if folder
-        else kafka_broker(connection.bootstrap_servers if connection else ()),
-        data_folder=settings.data_folder,
-        partitions=await _partitions(parts, name),
-        linger_seconds=limits.SINK_LINGER_SECONDS if name in SINKS else 0.0,
-        replicas=settings.events.replicas,
-        connection=connection,
-        **_session(settings.kafka.session_seconds),
-        **await asyncio.to_thread(_pages, name, pages),
-    )
-    attach(app)
-    await parts.log.create_topics(app.changelogs())
-    watching = asyncio.create_task(Watchdog(app, parts.clock).run())
-    try:
-        await app.run(stop)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
-async def _partitions(parts: Parts, name: str) -> int:
-    """Return how many partitions the changelogs of an agent's tables need: as many as its topics have."""
+    """Run an agent whose topics are planned."""
     counts = await parts.log.topics()
     read: list[str] = import_module(f"agents.{name}").topics(parts)
-    return max((counts.get(topic, 1) for topic in read), default=1)
-
-
-def _pages(name: str, address: Address | None) -> dict[str, Any]:
-    """Say in Faust's words where the statistics pages of an agent are, if anywhere."""
-    if address is None:
-        return {}
-    host, port = address
-    try:
-        with socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            return {"web_port": port, "web_bind": host, "web_host": host}
-    except OSError as error:
-        log.warning("no statistics pages", agent=name, address=f"{host}:{port}", reason=error.strerror)
-        return {}
-
-
-def _session(seconds: float) -> dict[str, Any]:
-    """Say in Faust's words how long a worker may be silent; means nothing to the embedded log."""
-    return {
-        "broker_session_timeout": seconds,
-        "broker_heartbeat_interval": seconds / limits.GROUP_HEARTBEATS,
-        # Faust refuses requests that end before the session does.
-        "broker_request_timeout": max(
-            limits.LOG_CALL_TIMEOUT_SECONDS, seconds + limits.GROUP_GRACE_SECONDS
-        ),
-    }
+    await run_app(
+        parts,
+        name,
+        attach,
+        stop,
+        where=where(parts.settings),
+        group=app_id(parts.settings.events.prefix, name),
+        partitions=max((counts.get(topic, 1) for topic in read), default=1),
+        pages=pages,
+    )

@@ -2,7 +2,8 @@
 
     python -m benchmarks [NAME ...]
 
-NAME: events, log, transport, objects, identify, index, archive, scan, hub, hub_fetch, hub_streams, tasks
+NAME: events, log, transport, objects, identify, index, archive, archive_text, scan, hub, hub_fetch,
+hub_streams, tasks
 
 Each row has a figure of ours, the figure of a bare reference measured in the same run, and their ratio.
 Rows on real servers are measured when the environment names them (PIPELINE_TEST_KAFKA and its like).
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "identify": [],
     "index": ["--opensearch"] if os.environ.get("PIPELINE_TEST_OPENSEARCH") else [],
     "archive": [],
+    "archive_text": [],
     "scan": [],
     "hub": [],
     "hub_fetch": [],

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from pipeline import limits
+from pipeline.archive.archive import Archive
 from pipeline.clock import Clock, SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import SettingError, Unavailable
@@ -24,8 +25,9 @@ from pipeline.index.location import make_index
 from pipeline.index.port import Index
 from pipeline.log.location import make_log
 from pipeline.log.port import Log
+from pipeline.objects.copies import CopiedStore
 from pipeline.objects.layers import layered
-from pipeline.objects.location import make_store, spool_folder
+from pipeline.objects.location import bucket_named, make_store, spool_folder
 from pipeline.objects.port import ObjectStore
 from pipeline.settings import Settings
 from pipeline.topic_changes import prepare_topics
@@ -41,6 +43,8 @@ class Parts:
     clock: Clock
     log: Log
     objects: ObjectStore
+    archived: ObjectStore
+    """Where the archive's objects lie: the same store without the layers of streams, with its backup."""
     database: Database
     index: Index
     topics: TopicPlan
@@ -60,21 +64,44 @@ def make_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     clock = clock or SystemClock()
     data = settings.data_folder
     topics = plan_topics(settings)
+    store = make_store(settings.objects, data_folder=data, clock=clock)
     return Parts(
         settings=settings,
         clock=clock,
         log=make_log(settings, clock),
-        objects=_make_objects(settings, clock),
+        objects=layered(store, settings.streams, spool=spool_folder(data), clock=clock),
+        archived=_with_backup(store, settings, clock),
         database=Database(settings.database, data_folder=data),
         index=make_index(settings),
         topics=topics,
     )
 
 
-def _make_objects(settings: Settings, clock: Clock) -> ObjectStore:
-    data = settings.data_folder
-    store = make_store(settings.objects, data_folder=data, clock=clock)
-    return layered(store, settings.streams, spool=spool_folder(data), clock=clock)
+def _with_backup(store: ObjectStore, settings: Settings, clock: Clock) -> ObjectStore:
+    backup = settings.archive.backup
+    if not backup:
+        return store
+    tried = "setting archive.backup"
+    if backup == settings.objects:
+        raise SettingError(tried, "it names the store of the setting objects", "name another one")
+    try:
+        return CopiedStore(store, make_store(backup, data_folder=settings.data_folder, clock=clock))
+    except SettingError as error:
+        raise SettingError(tried, error.why, error.todo) from error
+
+
+def archive_of(parts: Parts) -> Archive:
+    """Give the archive as those who read, verify and tidy it see it; it is open while the parts are."""
+    settings = parts.settings.archive
+    return Archive(
+        parts.archived,
+        parts.database,
+        parts.clock,
+        prefix=settings.prefix,
+        bucket=bucket_named(parts.settings.objects),
+        cluster=settings.cluster,
+        protected=settings.protected,
+    )
 
 
 def plan_topics(settings: Settings) -> TopicPlan:
@@ -121,6 +148,8 @@ async def open_parts(parts: Parts, *, wait: bool = False) -> AsyncIterator[Parts
             ("database", parts.database.open, parts.database.close),
             ("index", parts.index.open, parts.index.close),
         ]
+        if parts.settings.archive.backup:
+            openers.insert(2, ("archive.backup", parts.archived.open, parts.archived.close))
         for name, opener, closer in openers:
             stack.push_async_callback(closer)
             await _open(name, opener, wait=wait)

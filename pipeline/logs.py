@@ -14,7 +14,9 @@ import structlog
 from pipeline.settings import LoggingSettings
 
 NOISY = (
+    "aiobotocore",
     "aiokafka",
+    "botocore",
     "faust",
     "mode",
     "alembic",

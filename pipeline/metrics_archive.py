@@ -80,3 +80,8 @@ VERIFIED = Counter(
 UPLOADS = Counter(
     "headrace_archive_uploads", "Messages handed in over HTTP.", ["result"], registry=REGISTRY
 )
+BACKUP_READS = Counter(
+    "headrace_archive_backup_reads",
+    "Objects read from the backup because the first store had lost them.",
+    registry=REGISTRY,
+)

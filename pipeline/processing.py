@@ -97,6 +97,9 @@ async def _keep(parts: Parts, agent: str, entry: ParkedEntry, record: Record) ->
 def _entry(agent: str, poison: Poison, now_unix: float) -> ParkedEntry:
     record, reason, error = poison
     name = entry_id(agent, record.topic, record.partition, record.offset)
+    raw_names = tuple(header.encode("utf-8", "surrogateescape") for header, _ in record.headers)
+    shown = tuple(raw.decode("utf-8", "replace") for raw in raw_names)
+    odd = any(text != header for text, (header, _) in zip(shown, record.headers, strict=True))
     return ParkedEntry(
         id=name,
         agent=agent,
@@ -104,7 +107,8 @@ def _entry(agent: str, poison: Poison, now_unix: float) -> ParkedEntry:
         partition=record.partition,
         offset=record.offset,
         key=record.key,
-        headers=record.headers,
+        headers=tuple((text, value) for text, (_, value) in zip(shown, record.headers, strict=True)),
+        raw_names=raw_names if odd else (),
         reason=reason,
         error=error,
         object_key=parked_key(name),

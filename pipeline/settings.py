@@ -36,18 +36,21 @@ FILE_VARIABLE = "HEADRACE_CONFIG"
 SHIPPED_FILE = Path(conf.__file__).parent / "headrace.toml"
 
 _ALLOWED = {
-    "log": "embedded:, embedded:///folder or kafka://host:port[,host:port]",
+    "log": "embedded:, embedded:///folder or kafka://[user@]host:port[,host:port]",
     "objects": "folder:, folder:///folder, memory:, s3://bucket or s3+http://KEY:SECRET@host:port/bucket",
     "database": "sqlite:, sqlite:///file or postgresql://user:password@host:port/database",
     "index": "sqlite:, sqlite:///file or opensearch+http://host:port",
     "api": "http://host:port, or nothing",
     "web.listen": "host:port",
     "streams.aes_key": "a secret of exactly 24 bytes; nothing, while streams.aes is off",
+    "worker.listen": "host:port, or nothing",
     "worker.stats_listen": "host:port, or nothing",
     "hub.advertise": "http://host:port, or nothing",
     "events.prefix": "letters, digits, - and _",
     "search.partition": "lower-case letters, digits, - and _",
     "archive.prefix": "nothing, or path segments each ending in /",
+    "archive.backup": "as the setting objects, or nothing",
+    "archive.group": "letters, digits, ., - and _, or nothing",
     "archive.source": "kafka://[user@]host:port[,host:port][/topic,topic], or nothing",
     "archive.policy_url": "http://… or https://…, or nothing",
     "archive.external_url": "http://… or https://…, or nothing",
@@ -193,6 +196,7 @@ class WorkerSettings(_Section):
     """What a worker runs."""
 
     agents: Annotated[tuple[AgentName, ...], Field(min_length=1)]
+    listen: Address | Literal[""]
     stats_listen: Address | Literal[""]
 
 
@@ -230,6 +234,7 @@ class ArchiveSettings(_Section):
     """Which topics are kept, and how (archive contract, section 14)."""
 
     source: Annotated[str, Field(pattern=r"^(kafka://.+)?$")]
+    group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]*$")]
     kafka: KafkaSettings
     topics: tuple[str, ...]
     veto: tuple[str, ...]
@@ -249,13 +254,14 @@ class ArchiveSettings(_Section):
     pack_records: Annotated[int, Field(gt=0, le=limits.ARCHIVE_PACK_RECORDS_MAX)]
     pack_bytes: Size
     pack_seconds: Seconds
-    backup: str
+    backup: Annotated[str, Field(pattern=r"^((folder:|memory:|s3://|s3\+https?://).*)?$")]
+    protected: bool
     batch_records: Annotated[int, Field(gt=0, le=10_000)]
     concurrency: Annotated[int, Field(gt=0, le=1_000)]
     object_max_bytes: Annotated[Size, Field(le=2**31 - 1)]
     retry_limit: Annotated[int, Field(ge=0)]
-    text_message_max_bytes: Size
-    text_max_characters: Positive
+    text_message_max_bytes: Annotated[Size, Field(le=limits.TEXT_PAYLOAD_MAX_BYTES)]
+    text_max_characters: Annotated[int, Field(gt=0, le=limits.TEXT_MAX_CHARACTERS)]
     liveness_file: str
     topics_file: str
     read_only: bool

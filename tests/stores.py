@@ -15,6 +15,7 @@ from aiobotocore.session import get_session
 from pipeline import limits
 from pipeline.clock import SystemClock
 from pipeline.objects.cached import CachedStore
+from pipeline.objects.copies import CopiedStore
 from pipeline.objects.encoded import EncodedStore
 from pipeline.objects.forms import readable_forms
 from pipeline.objects.location import make_store
@@ -29,6 +30,8 @@ KINDS = [
     "memory, aes and xor",
     pytest.param("s3, aes", marks=pytest.mark.s3),
     "folder, cached",
+    "folder, copied",
+    pytest.param("s3, copied", marks=pytest.mark.s3),
 ]
 """Parameters for a test or fixture that runs on all: a store, and what lies over it."""
 
@@ -54,7 +57,8 @@ class Bench:
 
     async def unfinished(self) -> list[str]:
         """Tell what is left of puts that did not end well: files here, uploads on the server."""
-        folders = [self._data_folder / "objects" / ".partial", self._data_folder / "spool"]
+        data = self._data_folder
+        folders = [data / "objects" / ".partial", data / "backup/objects/.partial", data / "spool"]
         files = [str(path) for folder in folders for path in folder.glob("*/*")]
         return files + (await self._uploads.unfinished() if self._uploads else [])
 
@@ -112,6 +116,8 @@ def layered(store: ObjectStore, layers: str, data_folder: Path) -> ObjectStore:
     """Put layers over a store; contents are not compared with names, which are arbitrary in these tests."""
     if layers == "cached":
         return CachedStore(store, cache_bytes=64 * limits.MIB, keep_seconds=60, clock=SystemClock())
+    if layers == "copied":
+        return CopiedStore(store, make_store("folder:", data_folder=data_folder / "backup"))
     if not layers:
         return store
     forms = readable_forms(aes="enabled", xor="enabled" if "xor" in layers else "readonly")

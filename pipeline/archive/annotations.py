@@ -55,11 +55,18 @@ def header_text(headers: Headers | None, wanted: str) -> str:
 
 
 def base(
-    message: Message, *, uuid: UUID, is_client_uuid: bool, crc32: int, public: bool, media_type: str
+    message: Message,
+    *,
+    uuid: UUID,
+    is_client_uuid: bool,
+    crc32: int,
+    public: bool,
+    media_type: str,
+    text_fully_indexed: bool | None = None,
 ) -> Annotations:
-    """Give the annotations upstream writes, in its order."""
+    """Give the annotations upstream writes, in its order; the last only where texts are indexed."""
     headers = message.headers
-    return {
+    notes: Annotations = {
         "con_text_uuid": str(uuid),
         "con_is_client_uuid": is_client_uuid,
         "con_message_crc32": crc32,
@@ -71,6 +78,9 @@ def base(
         "file_name": header_text(headers, "file_name"),
         "originator": header_text(headers, "originator"),
     }
+    if text_fully_indexed is not None:
+        notes["text_fully_indexed"] = text_fully_indexed
+    return notes
 
 
 def ours(message: Message, *, added_headers: Sequence[str]) -> Annotations:

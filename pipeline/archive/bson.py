@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import bson
 import msgspec
+from bson import json_util
 from bson.errors import BSONError, InvalidBSON
 
 from pipeline import limits
@@ -25,6 +26,7 @@ DOCUMENT_MAX_BYTES = 2**31 - 1
 _LENGTH = struct.Struct("<i")
 _HEAD = struct.Struct("<i9sib")
 _MESSAGE = b"\x05message\x00"
+_METADATA = b"\x03metadata\x00"
 _DOUBLE, _STRING, _DOCUMENT, _ARRAY, _BINARY = 0x01, 0x02, 0x03, 0x04, 0x05
 _FIXED_SIZES = {_DOUBLE: 8, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16}
 """Bytes of the element types whose size does not vary."""
@@ -140,27 +142,99 @@ def decode(data: bytes) -> Document:
         raise Damaged("read an archived object", f"it is not an archived message: {error}") from error
 
 
+def decode_sent(data: bytes | memoryview) -> Document:
+    """Read what was sent of an archived object, leaving its annotations out: that takes half the time.
+
+    They are read where they decide what was sent: of an object without payload, which may be a tombstone.
+
+    Raises:
+        Damaged: It is no BSON, or not an archived message.
+    """
+    try:
+        _, name, length, _ = _HEAD.unpack_from(data)
+        start = _HEAD.size + length
+        first = start + len(_METADATA)
+        if name != _MESSAGE or length <= 0 or data[start:first] != _METADATA:
+            return decode(bytes(data))
+        (size,) = _LENGTH.unpack_from(data, first)
+        metadata = bson.decode(data[first : first + size])
+        headers = metadata["headers"]
+        return Document(
+            2,
+            bytes(data[_HEAD.size : start]),
+            int(metadata["timestamp"]),
+            None if headers is None else tuple([(each, value) for each, value in headers]),
+            _key(metadata["key"]),
+            metadata["topic"],
+            {},
+        )
+    except (InvalidBSON, KeyError, TypeError, ValueError, struct.error) as error:
+        raise Damaged("read an archived object", f"it is not an archived message: {error}") from error
+
+
+def write(document: Mapping[str, Any]) -> bytes:
+    """Write a document of our own: texts, numbers, truth values, bytes, lists and mappings of them."""
+    return bson.encode(document)
+
+
+def read_value(kind: int, value: bytes) -> Any:
+    """Read the value of one element, given as it stands in a document, its type apart.
+
+    Raises:
+        BadInput: It is no BSON.
+    """
+    size = _LENGTH.size + len(b"_\0\0") + 1 + len(value)
+    try:
+        return bson.decode(_LENGTH.pack(size) + bytes((kind,)) + b"_\0" + value + b"\0")["_"]
+    except (BSONError, ValueError) as error:
+        raise BadInput("read BSON", str(error)) from error
+
+
+def to_json(data: bytes) -> bytes:
+    """Write a document as JSON, bytes as ``{"$binary": {"base64": …, "subType": "00"}}``.
+
+    Raises:
+        Damaged: It is no BSON.
+    """
+    try:
+        return json_util.dumps(bson.decode(data), json_options=json_util.RELAXED_JSON_OPTIONS).encode()
+    except (InvalidBSON, ValueError) as error:
+        raise Damaged("write an archived object as JSON", str(error)) from error
+
+
 def payload_of(data: bytes | memoryview) -> memoryview:
     """Find the payload inside an object without copying or decoding the rest.
 
     Raises:
         Damaged: There is none.
     """
+    start, length = payload_span(data)
+    view = memoryview(data)
+    if start + length > len(view):
+        raise Damaged("find the payload of an archived object", "it is cut off")
+    return view[start : start + length]
+
+
+def payload_span(data: bytes | memoryview) -> tuple[int, int]:
+    """Tell where the payload begins in an object and how long it is; what lies before it is enough.
+
+    Raises:
+        Damaged: The object has none, or more of it is needed.
+    """
     view = memoryview(data)
     try:
         kind, first = _find(view, b"message")
         if kind == _DOCUMENT:
-            view = view[first:]
-            kind, first = _find(view, b"content")
+            kind, within = _find(view[first:], b"content")
+            first += within
         if kind != _BINARY:
             raise Damaged("find the payload of an archived object", f"it has BSON type {kind}")
         (length,) = _LENGTH.unpack_from(view, first)
-        start = first + _LENGTH.size + 1
-        if length < 0 or start + length > len(view):
-            raise Damaged("find the payload of an archived object", "it is cut off")
-        return view[start : start + length]
     except (struct.error, IndexError) as error:
         raise Damaged("find the payload of an archived object", "it is cut off") from error
+    if length < 0:
+        raise Damaged("find the payload of an archived object", f"it says it has {length} bytes")
+    return first + _LENGTH.size + 1, int(length)
 
 
 def _find(view: memoryview, wanted: bytes) -> tuple[int, int]:

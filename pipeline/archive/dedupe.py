@@ -129,6 +129,25 @@ def _remember(subject: Subject, choice: Fresh, known: Known, rule: Rule) -> None
         known.contents.add(subject.content)
 
 
+class Stretch(NamedTuple):
+    """Offsets of one partition, both ends included."""
+
+    cluster: str
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+def stretch(places: Sequence[Place]) -> Stretch | None:
+    """Give the stretch of offsets places fill for the most part, None when they do not fill one."""
+    if len({place[:3] for place in places}) != 1:
+        return None
+    offsets = [place.offset for place in places]
+    first, last = min(offsets), max(offsets)
+    return Stretch(*places[0][:3], first, last) if last - first < 2 * len(places) else None
+
+
 class Wanted(NamedTuple):
     """What to ask the database before deciding about some subjects."""
 

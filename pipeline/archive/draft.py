@@ -8,13 +8,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pipeline.archive import bson, dedupe
-from pipeline.archive.annotations import base, circumstances, ours
+from pipeline.archive.annotations import Annotations, base, circumstances, ours
 from pipeline.archive.identity import Identity, identify
 from pipeline.archive.keys import archive_key
 from pipeline.archive.message import Content, Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.rows import Location, Row, make_row
-from pipeline.errors import Damaged, TooLarge
+from pipeline.archive.rows import Location, Row, found_row, make_row
+from pipeline.archive.text import Text
+from pipeline.errors import TooLarge
 
 
 class Target(NamedTuple):
@@ -32,9 +33,19 @@ class Draft(dedupe.Subject, kw_only=True):
     public: bool
     ingest_time_ms: int
     media_type: str = ""
+    text: Text | None = None
+    """What is searched of it; None where its topic is not searched."""
     held: Row | None = None
     """The row of its object, once that is known to be in the store."""
     outcome: Outcome | None = None
+
+
+class Document(NamedTuple):
+    """A draft as it is written: its uuid, its annotations, its bytes."""
+
+    uuid: UUID
+    notes: Annotations
+    encoded: bson.Encoded
 
 
 class Prepared(NamedTuple):
@@ -62,16 +73,13 @@ def make_draft(message: Message, *, cluster: str, public: bool, ingest_time_ms: 
     )
 
 
-def prepare(draft: Draft, choice: dedupe.Fresh, target: Target) -> Prepared:
-    """Encode the object of a draft under the uuid chosen, and make its row.
+def encode(draft: Draft, choice: dedupe.Fresh, object_max_bytes: int) -> Document:
+    """Write the document of a draft under the uuid chosen.
 
     Raises:
-        BadInput: The message can never be archived: its topic or a header name is none, it is too large.
+        BadInput: The message can never be archived: a header name is no text, or it is too large.
     """
-    if draft.held is not None and draft.held.uuid == choice.uuid:
-        return Prepared(draft.held, None)
     message = draft.message
-    key = archive_key(message.topic, message.timestamp_ms, choice.uuid, target.prefix)
     notes = _annotate(draft, choice)
     encoded = bson.encode(
         message.payload,
@@ -81,21 +89,41 @@ def prepare(draft: Draft, choice: dedupe.Fresh, target: Target) -> Prepared:
         topic=message.topic,
         annotations=notes,
     )
-    if encoded.size_bytes > target.object_max_bytes:
+    if encoded.size_bytes > object_max_bytes:
         raise TooLarge(
             f"archive a message of topic {message.topic}",
-            f"its object has {encoded.size_bytes} bytes, the limit is {target.object_max_bytes}",
+            f"its object has {encoded.size_bytes} bytes, the limit is {object_max_bytes}",
         )
-    where = Location(key, target.bucket, encoded.size_bytes, encoded.crc32())
-    row = make_row(
-        notes,
+    return Document(choice.uuid, notes, encoded)
+
+
+def row_of(draft: Draft, document: Document, where: Location) -> Row:
+    """Make the row of a document of a draft that lies there."""
+    message = draft.message
+    return make_row(
+        document.notes,
         where,
-        uuid=choice.uuid,
+        uuid=document.uuid,
         topic=message.topic,
         timestamp_ms=message.timestamp_ms,
         record_key=message.key,
     )
-    return Prepared(row, encoded)
+
+
+def prepare(draft: Draft, choice: dedupe.Fresh, target: Target) -> Prepared:
+    """Make the object of a draft under the uuid chosen, and its row.
+
+    Raises:
+        BadInput: The message can never be archived: its topic or a header name is none, it is too large.
+    """
+    if draft.held is not None and draft.held.uuid == choice.uuid:
+        return Prepared(draft.held, None)
+    message = draft.message
+    key = archive_key(message.topic, message.timestamp_ms, choice.uuid, target.prefix)
+    document = encode(draft, choice, target.object_max_bytes)
+    encoded = document.encoded
+    where = Location(key, target.bucket, encoded.size_bytes, encoded.crc32())
+    return Prepared(row_of(draft, document, where), encoded)
 
 
 def _annotate(draft: Draft, choice: dedupe.Fresh) -> dict[str, object]:
@@ -108,6 +136,7 @@ def _annotate(draft: Draft, choice: dedupe.Fresh) -> dict[str, object]:
             crc32=draft.content.crc32,
             public=draft.public,
             media_type=draft.media_type,
+            text_fully_indexed=None if draft.text is None else draft.text.fully,
         ),
         **ours(message, added_headers=draft.identity.added),
         **circumstances(
@@ -125,23 +154,10 @@ def recognise(draft: Draft, planned: Row, data: bytes) -> Row | None:
     Raises:
         Damaged: It is no archived message.
     """
-    found = bson.decode(data)
-    where = Location(planned.key, planned.bucket, len(data), zlib.crc32(data))
-    try:
-        row = make_row(
-            found.annotations,
-            where,
-            uuid=UUID(found.annotations["con_text_uuid"]),
-            topic=found.topic,
-            timestamp_ms=found.timestamp_ms,
-            record_key=found.key,
-            layout=found.layout,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"read the archived object {planned.key}", f"bad annotation: {error}") from error
+    row = found_row(data, planned.key, planned.bucket)
     same = (
         row.uuid == planned.uuid
         and (row.topic, row.timestamp) == (planned.topic, planned.timestamp)
-        and found.payload == draft.message.payload
+        and bson.payload_of(data) == draft.message.payload
     )
     return row if same else None

@@ -90,12 +90,11 @@ async def _find(database: Database, *conditions: ColumnElement[bool]) -> list[Ar
     return [ArchivedRow(*row) for row in rows]  # type: ignore[misc]
 
 
-async def read_object(objects: ObjectStore, row: ArchivedRow) -> bytes:
-    """Read the BSON document of a row, with one ranged read where it stands in a pack, and compare them.
+async def read_bytes(objects: ObjectStore, row: ArchivedRow) -> bytes:
+    """Read the document of a row as it lies in the store, with one ranged read where it stands in a pack.
 
     Raises:
-        NotFound: It is not in the store. Damaged: Its size or CRC-32 is not what the row says.
-        Unavailable: The store does not answer.
+        NotFound: It is not in the store. Damaged: Its pack ends before it. Unavailable: As `read_object`.
     """
     first = row.pack_offset or 0
     last = None if row.pack_offset is None else first + row.size - 1
@@ -103,14 +102,29 @@ async def read_object(objects: ObjectStore, row: ArchivedRow) -> bytes:
         download = await objects.get(row.key, first=first, last=last)
     except BadInput as error:
         raise Damaged(f"read the archived object {row.key}", f"it ends before offset {first}") from error
-    data = b"".join([chunk async for chunk in download])
+    return b"".join([chunk async for chunk in download])
+
+
+async def read_object(objects: ObjectStore, row: ArchivedRow) -> bytes:
+    """Read the BSON document of a row and compare them.
+
+    Raises:
+        NotFound: It is not in the store. Damaged: Its size or CRC-32 is not what the row says.
+        Unavailable: The store does not answer.
+    """
+    data = await read_bytes(objects, row)
+    compare(row, data)
+    return data
+
+
+def compare(row: ArchivedRow, data: bytes) -> None:
+    """Return when a document is the one its row describes. Raises `Damaged` when it is another."""
     if len(data) != row.size:
         raise Damaged(f"read the archived object {row.key}", f"size {len(data)}, its row says {row.size}")
     if zlib.crc32(data) != row.crc32:
         raise Damaged(
             f"read the archived object {row.key}", f"CRC-32 {zlib.crc32(data)}, its row says {row.crc32}"
         )
-    return data
 
 
 async def read_message(objects: ObjectStore, row: ArchivedRow) -> bson.Document:

@@ -49,7 +49,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, record: Record) -> Message:
-        """Take a record of the log; the log does not tell the type of its timestamp."""
+        """Take a record of the log."""
         return cls(
             record.topic,
             record.partition,
@@ -58,6 +58,7 @@ class Message(msgspec.Struct, frozen=True):
             record.key,
             record.value,
             record.headers or None,
+            "append" if record.appended else "create",
         )
 
     @property

@@ -21,6 +21,12 @@ class Outcome(msgspec.Struct, frozen=True):
     is_client_uuid: bool = False
     key: str = ""
 
+    def triple(self) -> tuple[bool, dict[str, object], str]:
+        """Give what upstream's library returns: stored or not, its identity if it was, why not."""
+        if not self.stored:
+            return False, {}, self.reason
+        return True, {"archive_uuid": str(self.uuid), "is_client_uuid": self.is_client_uuid}, ""
+
     @property
     def stored(self) -> bool:
         """Say whether this call stored it."""

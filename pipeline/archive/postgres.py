@@ -1,18 +1,20 @@
-"""The archive's two hot statements on PostgreSQL: what is known, and storing a batch.
+"""The archive's hot statements on PostgreSQL: what is known, and storing rows.
 
-Whole batches travel as arrays, one per column. Measured against COPY into a temporary table with an
-INSERT from there: see docs/decisions.d/archive.md.
+Batches travel as arrays, one per column; packs, whose rows are thousands and nearly never meet a stored
+one, by COPY. Both measured: see docs/decisions.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline.archive.dedupe import Known, Rule, Stored, Wanted
-from pipeline.archive.message import Content
+from pipeline import limits
+from pipeline.archive.dedupe import Known, Rule, Stored, Wanted, stretch
+from pipeline.archive.message import Content, Place
 from pipeline.archive.rows import Row
 
 # The limits inside make the planner probe the index once a message; a join it may turn into a scan of all.
@@ -24,6 +26,14 @@ CROSS JOIN LATERAL (SELECT 1 FROM messages m WHERE coalesce(m.cluster, '') = ask
     AND m.kafka_offset = asked.kafka_offset AND m."timestamp" = asked.ms AND m.kafka_offset IS NOT NULL
     LIMIT 1) AS found
 """
+
+_STRETCH = """
+SELECT m.kafka_offset, m."timestamp" FROM messages m
+WHERE coalesce(m.cluster, '') = $1 AND m.topic = $2 AND m.kafka_partition = $3
+    AND m.kafka_offset BETWEEN $4 AND $5 AND m.kafka_offset IS NOT NULL
+"""
+
+_WITHOUT_PLACE = "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = ANY($1) AND kafka_offset IS NULL)"
 
 _UUIDS = """
 SELECT found.* FROM unnest($1::uuid[]) AS asked(uuid)
@@ -63,47 +73,65 @@ _TYPES = {
     "sha256": "bytea",
     "layout": "smallint",
     "event_key": "text",
+    "pack_offset": "bigint",
 }
 _COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 _ARRAYS = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(Row._fields, start=1))
 
 # Upstream's trigger, where a database has it, keeps the statistics itself.
+_COUNTED = """
+INSERT INTO topics AS t (topic, e_timestamp, l_timestamp, n_messages)
+SELECT topic, min("timestamp"), max("timestamp"), count(*) FROM {added}
+WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
+    WHERE tgrelid = 'messages'::regclass AND tgname = 'trigger_update_topics')
+GROUP BY topic ORDER BY topic
+ON CONFLICT (topic) DO UPDATE SET
+    e_timestamp = least(t.e_timestamp, excluded.e_timestamp),
+    l_timestamp = greatest(t.l_timestamp, excluded.l_timestamp),
+    n_messages = coalesce(t.n_messages, 0) + excluded.n_messages
+"""
+_COUNT = _COUNTED.format(added='unnest($1::text[], $2::bigint[]) AS added (topic, "timestamp")')
 _INSERT = f"""
 WITH added AS (
     INSERT INTO messages ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS})
     ON CONFLICT DO NOTHING RETURNING uuid, topic, "timestamp"
-), counted AS (
-    INSERT INTO topics AS t (topic, e_timestamp, l_timestamp, n_messages)
-    SELECT topic, min("timestamp"), max("timestamp"), count(*) FROM added
-    WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
-        WHERE tgrelid = 'messages'::regclass AND tgname = 'trigger_update_topics')
-    GROUP BY topic ORDER BY topic
-    ON CONFLICT (topic) DO UPDATE SET
-        e_timestamp = least(t.e_timestamp, excluded.e_timestamp),
-        l_timestamp = greatest(t.l_timestamp, excluded.l_timestamp),
-        n_messages = coalesce(t.n_messages, 0) + excluded.n_messages
-)
+), counted AS ({_COUNTED.format(added="added")})
 SELECT uuid FROM added
 """  # noqa: S608 -- column names of ours only
 
 
 async def known(connection: AsyncConnection, wanted: Wanted, rule: Rule) -> Known:
     """Ask what is stored of the places, uuids and contents wanted."""
-    places = set()
-    if wanted.places:
-        result = await connection.exec_driver_sql(
-            _PLACES, tuple(map(list, zip(*wanted.places, strict=True)))
-        )
-        places = {wanted.places[n - 1] for n in result.scalars()}
+    places = await _places(connection, wanted.places)
     result = await connection.exec_driver_sql(_UUIDS, (wanted.uuids,))
     uuids = {
         UUID(int=row.uuid.int): Stored(Content(row.topic, row.timestamp, row.message_crc32), row.sha256)
         for row in result
     }
-    columns = tuple(map(list, zip(*wanted.contents, strict=True)))
+    return Known(places, uuids, await _contents(connection, wanted.contents, rule))
+
+
+async def _places(connection: AsyncConnection, wanted: Sequence[Place]) -> set[Place]:
+    if not wanted:
+        return set()
+    asked = stretch(wanted)
+    if asked is not None:
+        result = await connection.exec_driver_sql(_STRETCH, tuple(asked))
+        where = asked.cluster, asked.topic, asked.partition
+        return {Place(*where, row.kafka_offset, row.timestamp) for row in result}
+    result = await connection.exec_driver_sql(_PLACES, tuple(map(list, zip(*wanted, strict=True))))
+    return {wanted[n - 1] for n in result.scalars()}
+
+
+async def _contents(connection: AsyncConnection, wanted: Collection[Content], rule: Rule) -> set[Content]:
+    if rule == "exact":
+        topics = list({content.topic for content in wanted})
+        if not (await connection.exec_driver_sql(_WITHOUT_PLACE, (topics,))).scalar_one():
+            return set()
+    listed = list(wanted)
+    columns = tuple(map(list, zip(*listed, strict=True)))
     result = await connection.exec_driver_sql(_CONTENTS, (*columns, rule == "upstream"))
-    contents = {wanted.contents[n - 1] for n in result.scalars()}
-    return Known(places, uuids, contents)
+    return {listed[n - 1] for n in result.scalars()}
 
 
 async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
@@ -116,3 +144,18 @@ async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     columns = tuple(map(list, zip(*ordered, strict=True)))
     result = await connection.exec_driver_sql(_INSERT, columns)
     return {UUID(int=uuid.int) for uuid in result.scalars()}
+
+
+async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
+    """Store rows of which none is expected to meet a stored one; much faster than `insert`.
+
+    When one does, the driver's error of a broken constraint is raised and the transaction is lost. The
+    transaction must have begun: the driver knows nothing of one that has only been announced.
+    """
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    for start in range(0, len(rows), limits.ARCHIVE_COPY_ROWS):
+        some = rows[start : start + limits.ARCHIVE_COPY_ROWS]
+        await driver.copy_records_to_table("messages", records=some, columns=Row._fields)
+    topics, times = [row.topic for row in rows], [row.timestamp for row in rows]
+    await connection.exec_driver_sql(_COUNT, (topics, times))
+    return {row.uuid for row in rows}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pipeline import limits
+from pipeline.archive import bson
+from pipeline.errors import Damaged
 
 LAYOUT = 2
 """Layout of the objects written today."""
@@ -42,15 +45,20 @@ class Row(NamedTuple):
     sha256: bytes | None
     layout: int
     event_key: str | None
+    pack_offset: int | None
 
 
 class Location(NamedTuple):
-    """The object of a row, as written: `size_bytes` and `crc32` are of the whole object."""
+    """The document of a row, as written: `size_bytes` and `crc32` are its own.
+
+    It is the whole object, unless `pack_offset` says where in a pack it begins.
+    """
 
     key: str
     bucket: str
     size_bytes: int
     crc32: int
+    pack_offset: int | None = None
 
 
 def make_row(
@@ -85,11 +93,11 @@ def make_row(
         public=annotations.get("public", False),
         direct_upload=annotations.get("direct_upload", False),
         message_crc32=int(annotations["con_message_crc32"]),
-        title=_text(annotations.get("title", "")),
-        sender=_text(annotations.get("sender", "")),
-        media_type=_text(annotations.get("media_type", "")),
-        file_name=_text(annotations.get("file_name", "")),
-        originator=_text(annotations.get("originator", "")),
+        title=storable_text(annotations.get("title", "")),
+        sender=storable_text(annotations.get("sender", "")),
+        media_type=storable_text(annotations.get("media_type", "")),
+        file_name=storable_text(annotations.get("file_name", "")),
+        originator=storable_text(annotations.get("originator", "")),
         kafka_partition=annotations.get("partition"),
         kafka_offset=annotations.get("offset"),
         cluster=annotations.get("cluster"),
@@ -97,7 +105,29 @@ def make_row(
         sha256=None if sha256 is None else bytes.fromhex(sha256),
         layout=layout,
         event_key=event_key(record_key),
+        pack_offset=where.pack_offset,
     )
+
+
+def found_row(document: bytes, key: str, bucket: str, pack_offset: int | None = None) -> Row:
+    """Build the row of a document that lies in the store, from what it says.
+
+    Raises:
+        Damaged: It is no archived message.
+    """
+    found = bson.decode(document)
+    try:
+        return make_row(
+            found.annotations,
+            Location(key, bucket, len(document), zlib.crc32(document), pack_offset),
+            uuid=UUID(found.annotations["con_text_uuid"]),
+            topic=found.topic,
+            timestamp_ms=found.timestamp_ms,
+            record_key=found.key,
+            layout=found.layout,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"read the archived object {key}", f"bad annotation: {error}") from error
 
 
 def event_key(record_key: bytes | str | None) -> str | None:
@@ -114,5 +144,6 @@ def event_key(record_key: bytes | str | None) -> str | None:
     return None if "\0" in text else text
 
 
-def _text(value: str) -> str:
+def storable_text(value: str) -> str:
+    """Replace what PostgreSQL's text cannot hold: NUL; the object has what was sent."""
     return value.replace("\0", _REPLACEMENT) if "\0" in value else value

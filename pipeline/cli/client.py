@@ -11,7 +11,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ import msgspec
 from pipeline import errors, limits
 from pipeline.settings import Settings
 from pipeline.web import presence
+from pipeline.web.archive_problems import ArchiveProblem
 from pipeline.web.problems import Problem, words
 
 _KINDS: Mapping[str, type[errors.HeadraceError]] = {
@@ -57,7 +58,7 @@ class Client:
 
     async def get(self, path: str, **query: Any) -> Any:
         """Return the JSON answer to a GET. Query values of None are left out."""
-        async with self._request("GET", path, query) as response:
+        async with self._request("GET", path, query, headers={"Accept": "application/json"}) as response:
             return await response.json()
 
     async def post(
@@ -195,10 +196,17 @@ async def _error(tried: str, response: aiohttp.ClientResponse) -> errors.Headrac
         problem = msgspec.json.decode(await response.read(), type=Problem)
     except msgspec.DecodeError:
         kind = _BY_STATUS.get(response.status, errors.HeadraceError)
-        return kind(tried, f"it answered {response.status} {response.reason}")
+        return kind(tried, f"it answered {response.status} {await _said(response)}")
     kind = _KINDS.get(problem.error) or _BY_STATUS.get(response.status) or _general(response.status)
     todo = f"look for {problem.id} in its log" if problem.id else problem.todo
     return kind(problem.tried, problem.why, todo)
+
+
+async def _said(response: aiohttp.ClientResponse) -> str:
+    """Return what an answer says that is no `Problem`: those of the archive have a message."""
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(await response.read(), type=ArchiveProblem).message
+    return response.reason or ""
 
 
 def _general(status: int) -> type[errors.HeadraceError]:

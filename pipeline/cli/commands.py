@@ -9,6 +9,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli import (
+    archive,
     config,
     consumers,
     filetype,
@@ -47,6 +48,7 @@ GROUPS = (
     parked,
     topics,
     reprocess,
+    archive,
     filetype,
     config,
 )

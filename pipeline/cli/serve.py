@@ -102,7 +102,13 @@ async def _serve(settings: Settings, *, agents: bool, web: bool, plugins: Sequen
         )
         if agents:
             statistics = settings.worker.stats_listen
-            await stack.enter_async_context(running(parts, pool=pool, statistics=statistics))
+            working = await stack.enter_async_context(running(parts, pool=pool, statistics=statistics))
+            if settings.worker.listen and not web:
+                from pipeline.web.worker import serve_worker
+
+                await stack.enter_async_context(
+                    serve_worker(parts, working.trouble, settings.worker.listen)
+                )
         if web:
             await stack.enter_async_context(aging(parts))
             url = await stack.enter_async_context(serve(parts, settings.web.listen, pool))

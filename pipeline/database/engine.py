@@ -98,6 +98,13 @@ class Database:
         """
         await self.read("ping", lambda connection: connection.execute(text("SELECT 1")))
 
+    async def version(self) -> str | None:
+        """Tell which migration the tables are at; None when they are none of ours. Raises as `read`."""
+        schema = self._location.schema
+        return await self.read(
+            "look for migrations", lambda connection: connection.run_sync(versions.current, schema)
+        )
+
     async def migrate(self) -> None:
         """Bring the tables up to date: from nothing, from upstream's archive, or from an older release.
 

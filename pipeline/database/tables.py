@@ -163,6 +163,15 @@ which tells the offsets of a topic that was made anew from those before; `ingest
 message. `n_messages`, `size` and `crc32` are null until the object is durable.
 """
 
+Index(
+    "archive_packs_unfinished_idx",
+    archive_packs.c.cluster,
+    archive_packs.c.topic,
+    archive_packs.c.kafka_partition,
+    postgresql_where=archive_packs.c.n_messages.is_(None),
+    sqlite_where=archive_packs.c.n_messages.is_(None),
+)
+
 archive_parked = Table(
     "archive_parked",
     METADATA,

@@ -22,9 +22,14 @@ def newest() -> str:
     return max(match[1] for match in found if match)
 
 
+def current(connection: Connection, schema: str | None = None) -> str | None:
+    """Tell which version the tables are of; None when there are none, or none of ours."""
+    if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
+        return None
+    rows = list(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars())  # noqa: S608
+    return ", ".join(sorted(rows)) or None
+
+
 def is_current(connection: Connection, version: str, schema: str | None = None) -> bool:
     """Tell whether the tables are of a version; False also when there are none."""
-    if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
-        return False
-    rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars()  # noqa: S608
-    return list(rows) == [version]
+    return current(connection, schema) == version

@@ -30,6 +30,8 @@ class ParkedEntry(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     key: bytes | None = None
     headers: Headers = ()
+    raw_names: tuple[bytes, ...] = ()
+    """Names of the headers, in order, where one of them is not UTF-8; `headers` can only show those."""
     reason: str
     """A short name of the kind of trouble."""
     error: str

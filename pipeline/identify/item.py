@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -20,8 +21,20 @@ from pipeline.errors import (
     ParserMemory,
     ParserTimeout,
 )
-from pipeline.identify.messages import Answer, BlocksRequest, Request, Told
+from pipeline.identify.messages import (
+    Answer,
+    Asked,
+    BlocksRequest,
+    Extracted,
+    Request,
+    Result,
+    TextsRequest,
+    Told,
+)
 from pipeline.identify.result import Identified, Problem
+from pipeline.identify.texts import Extract
+
+T = TypeVar("T")
 
 _PARSED_WELL = metrics.PARSED.labels("ok")
 
@@ -69,10 +82,10 @@ class Item(Protocol):
     def wanted(self) -> bool:
         """Whether somebody still waits for it."""
 
-    def request(self, number: int) -> Request | BlocksRequest:
+    def request(self, number: int) -> Asked:
         """Return the message that asks for it."""
 
-    def succeed(self, reply: Answer | Told) -> None:
+    def succeed(self, reply: Result) -> None:
         """Hand the result to the caller."""
 
     def fail(self, error: HeadraceError) -> None:
@@ -106,7 +119,7 @@ class FileItem:
         """Ask for everything, or for the hashes alone after the file cost a process."""
         return Request(number, os.fsencode(self._path), self._parse)
 
-    def succeed(self, reply: Answer | Told) -> None:
+    def succeed(self, reply: Result) -> None:
         """Hand the result to the caller, with what happened on the way to it."""
         if not isinstance(reply, Answer):
             raise Damaged("take an answer of the parser process", "it answers another question")
@@ -142,34 +155,44 @@ class FileItem:
             self._answered.set_result(identified)
 
 
-class BlocksItem:
-    """Starts of payloads whose MIME types are asked for."""
+class BytesItem(ABC, Generic[T]):
+    """Bytes that are handed over themselves, many at once, and one thing wanted of each.
 
-    def __init__(self, blocks: Sequence[bytes], answered: asyncio.Future[list[str]]) -> None:
-        self._blocks = blocks
+    Args:
+        count: How many there are.
+        answered: Gets what is wanted of each, in order.
+    """
+
+    def __init__(self, count: int, answered: asyncio.Future[list[T]]) -> None:
+        self._count = count
         self._answered = answered
         self._crashes = 0
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        """How many they are."""
-        return f"{len(self._blocks)} blocks"
+        """How many of what they are."""
+
+    @abstractmethod
+    def request(self, number: int) -> Asked:
+        """Ask for all of them."""
+
+    @abstractmethod
+    def taken(self, reply: Result) -> list[T]:
+        """Take from a reply what is wanted; nothing when it answers another question."""
 
     @property
     def wanted(self) -> bool:
         """Whether its caller still waits."""
         return not self._answered.done()
 
-    def request(self, number: int) -> BlocksRequest:
-        """Ask for all of them."""
-        return BlocksRequest(number, self._blocks)
-
-    def succeed(self, reply: Answer | Told) -> None:
-        """Hand the MIME types to the caller."""
-        if not isinstance(reply, Told) or len(reply.mimes) != len(self._blocks):
+    def succeed(self, reply: Result) -> None:
+        """Hand the results to the caller."""
+        results = self.taken(reply)
+        if len(results) != self._count:
             raise Damaged("take an answer of the parser process", "it answers another question")
         if self.wanted:
-            self._answered.set_result(reply.mimes)
+            self._answered.set_result(results)
 
     def fail(self, error: HeadraceError) -> None:
         """Tell the caller why there is no answer."""
@@ -181,5 +204,53 @@ class BlocksItem:
         self._crashes += death.cause is Cause.CRASH
         if death.cause is Cause.CRASH and self._crashes < CRASH_TRIES:
             return True
-        self.fail(death.error(f"tell the MIME types of {self.name}", "ask for fewer at once"))
+        self.fail(death.error(f"look at {self.name}", "ask for fewer at once"))
         return False
+
+
+class BlocksItem(BytesItem[str]):
+    """Starts of payloads whose MIME types are asked for."""
+
+    def __init__(self, blocks: Sequence[bytes], answered: asyncio.Future[list[str]]) -> None:
+        super().__init__(len(blocks), answered)
+        self._blocks = blocks
+
+    @property
+    def name(self) -> str:
+        """How many they are."""
+        return f"{len(self._blocks)} blocks"
+
+    def request(self, number: int) -> BlocksRequest:
+        """Ask for the MIME types of all of them."""
+        return BlocksRequest(number, self._blocks)
+
+    def taken(self, reply: Result) -> list[str]:
+        """Take the MIME types."""
+        return reply.mimes if isinstance(reply, Told) else []
+
+
+class TextsItem(BytesItem[Extract]):
+    """Payloads, each after its media type, whose texts are asked for: so many characters at most."""
+
+    def __init__(
+        self,
+        payloads: Sequence[tuple[str, bytes]],
+        max_characters: int,
+        answered: asyncio.Future[list[Extract]],
+    ) -> None:
+        super().__init__(len(payloads), answered)
+        self._payloads = payloads
+        self._max_characters = max_characters
+
+    @property
+    def name(self) -> str:
+        """How many they are."""
+        return f"the text of {len(self._payloads)} payloads"
+
+    def request(self, number: int) -> TextsRequest:
+        """Ask for the texts of all of them."""
+        return TextsRequest(number, self._payloads, self._max_characters)
+
+    def taken(self, reply: Result) -> list[Extract]:
+        """Take the texts."""
+        return reply.extracts if isinstance(reply, Extracted) else []

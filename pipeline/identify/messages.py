@@ -15,6 +15,7 @@ import msgspec
 from pipeline import limits
 from pipeline.errors import Damaged
 from pipeline.identify.result import Identified, RuleReport
+from pipeline.identify.texts import Extract
 
 EXIT_MEMORY: Final = 86
 """Exit code of a parser process that ran into its memory limit."""
@@ -50,6 +51,16 @@ class BlocksRequest(msgspec.Struct, frozen=True, tag="blocks", array_like=True, 
     blocks: Sequence[bytes]
 
 
+class TextsRequest(msgspec.Struct, frozen=True, tag="texts", array_like=True, gc=False):
+    """Find the text of each payload."""
+
+    number: int
+    payloads: Sequence[tuple[str, bytes]]
+    """Each after its media type."""
+    max_characters: int
+    """Most text of one payload."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
     """The process is confined and its rules are compiled."""
 
@@ -79,6 +90,13 @@ class Told(msgspec.Struct, frozen=True, tag="told", array_like=True, gc=False):
     mimes: list[str]
 
 
+class Extracted(msgspec.Struct, frozen=True, tag="extracted", array_like=True, gc=False):
+    """The texts asked for, in order."""
+
+    number: int
+    extracts: list[Extract]
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True, gc=False):
     """The file could not be opened or read."""
 
@@ -89,8 +107,9 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True, gc=Fa
     why: str
 
 
-Asked: TypeAlias = Request | BlocksRequest
-Reply: TypeAlias = Ready | Large | Answer | Told | Refused
+Asked: TypeAlias = Request | BlocksRequest | TextsRequest
+Result: TypeAlias = Answer | Told | Extracted
+Reply: TypeAlias = Ready | Large | Result | Refused
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 SETUP: Final = msgspec.msgpack.Decoder(Setup)

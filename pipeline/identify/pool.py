@@ -9,25 +9,28 @@ one while they work; each result names the rules it was made with. Design sectio
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import structlog
 
 from pipeline import limits
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Unavailable
-from pipeline.identify.item import BlocksItem, Cause, Death, FileItem, Item
+from pipeline.identify.item import BlocksItem, Cause, Death, FileItem, Item, TextsItem
 from pipeline.identify.messages import Setup
 from pipeline.identify.parser import Events, Parser, start_parser
 from pipeline.identify.result import Identified, RuleReport
 from pipeline.identify.rules_folder import fingerprint, shipped_rules
+from pipeline.identify.texts import KNOWN, Extract
 from pipeline.settings import Settings
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _ITEMS_PER_PROCESS = 32
@@ -162,12 +165,38 @@ class ParserPool:
             ParserFailure: One of them broke the parser; ask for each alone to find out which.
             Unavailable: No parser process can be started, or the pool is closed.
         """
-        asked = [self._ask_for(some) for some in _portions(blocks)]
+        starts = [block[: limits.PARSER_BLOCKS_BYTES] for block in blocks]
+        asked = [self._mimes_of(some) for some in _portions(starts, len)]
         return [mime for told in await asyncio.gather(*asked) for mime in told]
 
-    async def _ask_for(self, blocks: Sequence[bytes]) -> list[str]:
+    async def _mimes_of(self, blocks: Sequence[bytes]) -> list[str]:
         answered: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._hand_in(BlocksItem(blocks, answered))
+        return await answered
+
+    async def texts(self, payloads: Sequence[tuple[str, bytes]], max_characters: int) -> list[Extract]:
+        """Find the text of each payload, given after its media type: so many characters at most.
+
+        Those of types without text, and those larger than `limits.TEXT_PAYLOAD_MAX_BYTES`, are not looked
+        at: they have an empty one that is not complete.
+
+        Raises:
+            ParserFailure: One of them broke the parser; ask for each alone to find out which.
+            Unavailable: No parser process can be started, or the pool is closed.
+        """
+        readable = [
+            media_type in KNOWN and len(payload) <= limits.TEXT_PAYLOAD_MAX_BYTES
+            for media_type, payload in payloads
+        ]
+        asked = itertools.compress(payloads, readable)
+        portions = _portions(asked, lambda typed: len(typed[1]))
+        found = await asyncio.gather(*(self._texts_of(some, max_characters) for some in portions))
+        extracts = itertools.chain.from_iterable(found)
+        return [next(extracts) if read else Extract("", complete=False) for read in readable]
+
+    async def _texts_of(self, payloads: Sequence[tuple[str, bytes]], max_characters: int) -> list[Extract]:
+        answered: asyncio.Future[list[Extract]] = asyncio.get_running_loop().create_future()
+        self._hand_in(TextsItem(payloads, max_characters, answered))
         return await answered
 
     async def reload_rules(self) -> RuleReport:
@@ -285,16 +314,17 @@ class ParserPool:
             await self.reload_rules()
 
 
-def _portions(blocks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut a list of blocks into messages of a moderate size."""
-    portion: list[bytes] = []
+def _portions(pieces: Iterable[T], size_bytes_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Cut a list of pieces into messages of a moderate size; a large piece is one by itself."""
+    portion: list[T] = []
     size_bytes = 0
-    for block in blocks:
-        if portion and size_bytes + len(block) > limits.PARSER_BLOCKS_BYTES:
+    for piece in pieces:
+        more_bytes = size_bytes_of(piece)
+        if portion and size_bytes + more_bytes > limits.PARSER_BLOCKS_BYTES:
             yield portion
             portion, size_bytes = [], 0
-        portion.append(block[: limits.PARSER_BLOCKS_BYTES])
-        size_bytes += len(block)
+        portion.append(piece)
+        size_bytes += more_bytes
     if portion:
         yield portion
 

@@ -26,17 +26,20 @@ from pipeline.identify.messages import (
     Answer,
     Asked,
     BlocksRequest,
+    Extracted,
     Frames,
     Large,
     Ready,
     Refused,
     Request,
+    Result,
     Setup,
     Told,
     frame,
 )
 from pipeline.identify.rules_folder import read_sources
 from pipeline.identify.subject import Subject
+from pipeline.identify.texts import extract
 from pipeline.identify.yara import UserRules
 
 
@@ -58,13 +61,14 @@ def main() -> None:
             channel.sendall(frame(reply))
 
 
-def _reply(
-    channel: socket.socket, identifier: Identifier, setup: Setup, asked: Asked
-) -> Answer | Told | Refused:
+def _reply(channel: socket.socket, identifier: Identifier, setup: Setup, asked: Asked) -> Result | Refused:
+    if isinstance(asked, Request):
+        return _answer(channel, identifier, setup, asked)
+    allow_cpu(setup.timeout_seconds)
     if isinstance(asked, BlocksRequest):
-        allow_cpu(setup.timeout_seconds)
         return Told(asked.number, identifier.mime_types(asked.blocks))
-    return _answer(channel, identifier, setup, asked)
+    extracts = [extract(*payload, asked.max_characters) for payload in asked.payloads]
+    return Extracted(asked.number, extracts)
 
 
 def _prepare(setup: Setup) -> tuple[Identifier, UserRules]:

@@ -29,7 +29,11 @@ class Bounds(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """A record as it was read. `value` None is a tombstone; `headers` keep order and duplicates."""
+    """A record as it was read. `value` None is a tombstone; `headers` keep order and duplicates.
+
+    Names of headers that are not UTF-8 hold lone surrogates (``surrogateescape``) and cannot be encoded as
+    text again. `appended` says that the time is that of the log, not of whoever wrote the record.
+    """
 
     topic: str
     partition: int
@@ -38,6 +42,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    appended: bool = False
 
 
 class NewRecord(msgspec.Struct, frozen=True, gc=False):

@@ -30,9 +30,11 @@ from pipeline.objects.s3_client import PART, S3Client
 from pipeline.objects.s3_config import S3Config
 from pipeline.objects.s3_download import S3Download
 from pipeline.objects.s3_uploads import CONTENT_TYPE, Uploads
+from pipeline.objects.s3_versions import BucketVersions
 from pipeline.objects.scratch import Scratch
 from pipeline.objects.spool import spooled
 from pipeline.objects.threads import Threads
+from pipeline.objects.versions import Versions
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta
@@ -66,6 +68,7 @@ class S3Store:
         self._threads = Threads("object store", limits.S3_THREADS)
         self._client = S3Client(config)
         self._uploads = Uploads(self._client, config, self._clock)
+        self._versions = BucketVersions(self._client, config)
         self._large = asyncio.Semaphore(limits.S3_LARGE_PUTS_AT_ONCE)
         self._store = _connect(config)
 
@@ -169,6 +172,13 @@ class S3Store:
         await self._call("delete", f"delete {key}", lambda: self._store.delete(path))
         return True
 
+    async def erase(self, key: str) -> None:
+        """Remove an object with every version the bucket keeps of it; see `pipeline.objects.versions`."""
+        if await self._versions.kept():
+            await self._versions.erase(keys.check(key))
+        else:
+            await self.delete(key)
+
     async def copy(self, source_key: str, target_key: str) -> None:
         """Copy an object with its metadata inside the store."""
         keys.check(target_key)
@@ -238,6 +248,15 @@ class S3Store:
                 if key.startswith(prefix):
                     yield Stat(key, found["size"], found["last_modified"])
             after = batch[-1]["path"]
+
+    async def versions(self, prefix: str = "") -> AsyncIterator[Versions]:
+        """Yield every key with the number of its versions; see `pipeline.objects.versions`."""
+        if not await self._versions.kept():
+            async for stat in self.list(prefix):
+                yield Versions(stat.key, stat, 1)
+            return
+        async for found in self._versions.list(keys.check_prefix(prefix)):
+            yield found
 
     # --- calls ---
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from pipeline import limits
 from pipeline.app import Parts
+from pipeline.archive.policies import make_policy
+from pipeline.archive.upload import Spool
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
 from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
+from pipeline.objects.location import spool_folder
 from pipeline.web import (
+    archive_callers,
+    archive_cors,
+    archive_figures,
+    archive_lists,
+    archive_messages,
+    archive_pages,
+    archive_pages_message,
+    archive_pages_search,
+    archive_upload,
     consumers,
     content,
     debug,
@@ -39,8 +53,11 @@ from pipeline.web import (
     where,
 )
 from pipeline.web.answers import answer
+from pipeline.web.archive_pages_bytes import ArchiveBytes
 from pipeline.web.backlog import Backlog
 from pipeline.web.context import (
+    ARCHIVE_BYTES,
+    ARCHIVE_POLICY,
     BACKLOG,
     DELETED,
     NOTICES,
@@ -76,6 +93,13 @@ RESOURCES = (
     debug,
     pages,
     plugin_pages,
+    archive_figures,
+    archive_pages,
+    archive_pages_search,
+    archive_pages_message,
+    archive_messages,
+    archive_lists,
+    archive_upload,
 )
 
 
@@ -104,7 +128,13 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
     Without a parser pool it starts its own when the first upload wants to be identified. The tables are
     followed from its start-up to its clean-up.
     """
-    middlewares = [guard.measure, answer_problems, guard.check_origin, guard.limit_time]
+    middlewares = [
+        guard.measure,
+        answer_problems,
+        guard.check_origin,
+        archive_cors.answer_preflight,
+        guard.limit_time,
+    ]
     application = web.Application(middlewares=middlewares)
     application[PARTS] = parts
     application[TABLES] = tables = Tables(parts)
@@ -129,13 +159,27 @@ def make_application(parts: Parts, pool: ParserPool | None = None) -> web.Applic
         tables=tables,
         gates=make_gates(parts, publisher, completions),
     )
+    application[ARCHIVE_POLICY] = make_policy(parts.settings, parts.clock)
+    application[ARCHIVE_BYTES] = ArchiveBytes(parts.database, parts.clock)
+    _prepare_archive(application, parts)
     application[guard.ROUTES] = {route.path: route for route in ROUTES}
     for route in ROUTES:
         for method in route.methods:
             application.router.add_route(method, _pattern(route.path), route.handler)
-    application.on_response_prepare.append(guard.add_headers)
+    for add_headers in (guard.add_headers, archive_cors.add_headers, archive_callers.add_headers):
+        application.on_response_prepare.append(add_headers)
     application.cleanup_ctx.append(_live)
     return application
+
+
+def _prepare_archive(application: web.Application, parts: Parts) -> None:
+    """Add what the archive's routes share."""
+    settings, policy = parts.settings.archive, application[ARCHIVE_POLICY]
+    application[archive_cors.ORIGINS] = archive_cors.Origins(settings)
+    application[archive_callers.CALLERS] = archive_callers.Callers(settings, policy, parts.clock)
+    application[archive_lists.LISTS] = asyncio.Semaphore(limits.ARCHIVE_LISTS_AT_ONCE)
+    spool = Spool(spool_folder(parts.settings.data_folder))
+    application[archive_upload.UPLOADS] = archive_upload.Uploads(spool)
 
 
 def _pattern(path: str) -> str:
@@ -148,5 +192,7 @@ async def _live(application: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(application[PARSER].close)
         stack.push_async_callback(application[DELETED].close)
         stack.push_async_callback(application[NOTICES].close)
+        stack.push_async_callback(application[archive_upload.UPLOADS].spool.close)
+        await application[archive_callers.CALLERS].open()
         async with application[TABLES]:
             yield

@@ -5,11 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from pipeline.app import Parts
+from pipeline.archive.policy import TopicPolicy
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
 from pipeline.identify.on_demand import OnDemand
 from pipeline.identify.pool import ParserPool
+from pipeline.web.archive_pages_bytes import ArchiveBytes
 from pipeline.web.backlog import Backlog
 from pipeline.web.hub_sharing import Sharing
 from pipeline.web.tables import Tables
@@ -22,6 +24,8 @@ PARSER = web.AppKey("parser", OnDemand)
 DELETED = web.AppKey("deleted", Deleted)
 NOTICES = web.AppKey("notices", Notices)
 SHARING = web.AppKey("sharing", Sharing)
+ARCHIVE_POLICY = web.AppKey("archive_policy", TopicPolicy)
+ARCHIVE_BYTES = web.AppKey("archive_bytes", ArchiveBytes)
 
 
 def parts_of(request: web.Request) -> Parts:
@@ -59,6 +63,16 @@ def sharing_of(request: web.Request) -> Sharing:
 def notices_of(request: web.Request) -> Notices:
     """Return what the hub's processes tell each other."""
     return request.app[NOTICES]
+
+
+def archive_policy_of(request: web.Request) -> TopicPolicy:
+    """Return what says which topics are public."""
+    return request.app[ARCHIVE_POLICY]
+
+
+def archive_bytes_of(request: web.Request) -> ArchiveBytes:
+    """Return what adds up the bytes of the archive."""
+    return request.app[ARCHIVE_BYTES]
 
 
 async def parser_of(request: web.Request) -> ParserPool:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from pipeline import limits, metrics, metrics_hub
 from pipeline.errors import Unavailable
-from pipeline.web import hub_problems
+from pipeline.web import archive_cors, hub_problems
 from pipeline.web.problems import Forbidden
 from pipeline.web.routes import Handler, Route
 
@@ -84,7 +84,7 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
             f"{host[:100]!r} is not a name of this machine",
             "use http://127.0.0.1 or http://localhost",
         )
-    if request.method not in _SAFE_METHODS:
+    if request.method not in _SAFE_METHODS and not request.app[archive_cors.ORIGINS].allow(request):
         _check_sender(request)
     return await handler(request)
 

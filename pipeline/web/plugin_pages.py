@@ -14,17 +14,16 @@ from aiohttp import web
 from msgspec import Meta
 
 from pipeline import limits
-from pipeline.errors import BadInput, Conflict, NotFound, Unavailable
+from pipeline.errors import NotFound
 from pipeline.events.parked import ParkedEntry
 from pipeline.hub.standing import belongs, lost_by
 from pipeline.hub.tasks import State, Task
 from pipeline.web import consumers, hurry, parked, pause, tasks
 from pipeline.web.consumers import ConsumersAsked
 from pipeline.web.context import fresh_tables, parts_of
-from pipeline.web.html import MEDIA, render
+from pipeline.web.html import MEDIA, explained, render
 from pipeline.web.paging import cut
-from pipeline.web.problems import status_of
-from pipeline.web.routes import Asked, Handler, Nothing, Route, asked
+from pipeline.web.routes import Asked, Nothing, Route, asked
 
 Done = Literal["", "pause", "resume", "hold", "release", "requeue", "hurry", "replay"]
 Mark = Annotated[str, Meta(max_length=4096, description="The mark of the page before.")]
@@ -54,18 +53,6 @@ class FormAsked(Asked, frozen=True):
     consumer: Annotated[
         str, Meta(max_length=limits.CONSUMER_KEY_MAX_BYTES, description="On whose page the button was.")
     ] = ""
-
-
-def _explained(handler: Handler) -> Handler:
-    """Have a page say what went wrong, as people read it."""
-
-    async def explain(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except (BadInput, NotFound, Conflict, Unavailable) as error:
-            return render("problem.html", http_status=status_of(error), error=error)
-
-    return explain
 
 
 async def plugins(request: web.Request) -> web.Response:
@@ -180,7 +167,7 @@ _FORM: dict[str, Any] = {
 ROUTES = (
     Route(
         path="/plugins",
-        handler=_explained(plugins),
+        handler=explained(plugins),
         summary="The page of plugins: who is behind, and the pause",
         query=PluginsAsked,
         errors=(400, 503),
@@ -188,7 +175,7 @@ ROUTES = (
     ),
     Route(
         path="/plugins/{consumer}",
-        handler=_explained(plugin),
+        handler=explained(plugin),
         summary="The page of one plugin with its tasks",
         query=SteeringAsked,
         errors=(400, 404, 503),
@@ -196,7 +183,7 @@ ROUTES = (
     ),
     Route(
         path="/tasks",
-        handler=_explained(all_tasks),
+        handler=explained(all_tasks),
         summary="The page of all tasks, and of everything parked",
         query=SteeringAsked,
         errors=(400, 503),
@@ -204,7 +191,7 @@ ROUTES = (
     ),
     Route(
         path="/plugins/pause",
-        handler=_explained(post_pause),
+        handler=explained(post_pause),
         summary="Pause plugins from their page",
         query=FormAsked,
         errors=(400, 403, 503),
@@ -212,7 +199,7 @@ ROUTES = (
     ),
     Route(
         path="/plugins/resume",
-        handler=_explained(post_resume),
+        handler=explained(post_resume),
         summary="End the pause from the page",
         query=FormAsked,
         errors=(400, 403, 503),
@@ -220,7 +207,7 @@ ROUTES = (
     ),
     Route(
         path="/tasks/{task}/{word}",
-        handler=_explained(post_word),
+        handler=explained(post_word),
         summary="Steer a task from its page",
         query=FormAsked,
         errors=(400, 403, 404, 503),
@@ -228,7 +215,7 @@ ROUTES = (
     ),
     Route(
         path="/parked/{entry}/replay",
-        handler=_explained(post_replay),
+        handler=explained(post_replay),
         summary="Put a parked record back from its page",
         query=FormAsked,
         errors=(400, 403, 404, 503),
@@ -236,7 +223,7 @@ ROUTES = (
     ),
     Route(
         path="/objects/{sha256}/hurry",
-        handler=_explained(post_hurry),
+        handler=explained(post_hurry),
         summary="Send a file through again from its page",
         errors=(400, 403, 404, 409, 503),
         **_FORM,

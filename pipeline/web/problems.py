@@ -24,7 +24,7 @@ from pipeline.errors import (
     TooLarge,
     Unavailable,
 )
-from pipeline.web import hub_problems
+from pipeline.web import archive_problems, hub_problems
 from pipeline.web.answers import answer
 from pipeline.web.delivery import has_left
 from pipeline.web.routes import Handler
@@ -108,11 +108,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except HeadraceError as error:
         return _answer(request, error)
     except web.HTTPException as error:
-        return (
-            hub_problems.routing(request, error)
-            if hub_problems.asked(request)
-            else _routing_answer(request, error)
-        )
+        return _routing_answer(request, error)
     except (web.RequestPayloadError, HttpProcessingError) as error:
         return _answer(request, BadInput("read the body", str(error) or "it is not well-formed HTTP"))
     except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, answered by id
@@ -126,10 +122,14 @@ def _unexpected(request: web.Request, error: Exception) -> web.StreamResponse:
     why, name = "an unexpected error; it is in the log under this id", _logged(error)
     if hub_problems.asked(request):
         return hub_problems.problem(500, tried, f"{why}: {name}")
+    if archive_problems.asked(request):
+        return archive_problems.problem(500, f"{tried}: {why}: {name}")
     return answer(Problem("internal error", tried, why, "report it with the id", name), status=500)
 
 
 def _answer(request: web.Request, error: HeadraceError) -> web.Response:
+    if archive_problems.asked(request):
+        return archive_problems.refusal(error, _status_or_log(error))
     if not hub_problems.asked(request):
         return problem_answer(error)
     response = hub_problems.refusal(error, status_of(error))
@@ -138,10 +138,22 @@ def _answer(request: web.Request, error: HeadraceError) -> web.Response:
     return response
 
 
+def _status_or_log(error: HeadraceError) -> int:
+    """Return the status of an error; what no client can do anything about is logged."""
+    status = status_of(error)
+    if status == 500 and not isinstance(error, archive_problems.Refused):  # noqa: PLR2004
+        _logged(error)
+    return status
+
+
 def _routing_answer(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     """Answer what the router itself decided: unknown path, wrong method, a redirect."""
+    if hub_problems.asked(request):
+        return hub_problems.routing(request, error)
     if error.status < 400:  # noqa: PLR2004
         raise error
+    if archive_problems.asked(request):
+        return archive_problems.routing(error)
     tried = f"{request.method} {request.path}"[:200]
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
     todo = "GET /openapi.json lists every route"

@@ -79,6 +79,8 @@ PATH_PARTS: Mapping[str, tuple[dict[str, Any], str]] = {
         "Name of the view: `goroutine`, `threadcreate`, `profile`, `heap` and others.",
     ),
     "file": ({"type": "string"}, "Name of the file."),
+    "uuid": ({"type": "string", "format": "uuid"}, "Id of an archived message."),
+    "archived_topic": ({"type": "string", "pattern": "^[^/]+$"}, "Name of an archived topic."),
 }
 """Schema and description of every placeholder that occurs in a path."""
 

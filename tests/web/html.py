@@ -97,7 +97,11 @@ def assert_harmless(page: Page) -> None:
 def assert_labelled(page: Page) -> None:
     """Check that a screen reader has something to say for every field and button, and no two ids clash."""
     labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
-    fields = {attributes.get("id") for tag, attributes in page.tags if tag in {"input", "select"}}
+    fields = {
+        attributes.get("id")
+        for tag, attributes in page.tags
+        if tag in {"input", "select"} and attributes.get("type") != "hidden"
+    }
     assert fields <= labelled
     assert all(button.label for button in page.buttons)
     labels = [button.label for button in page.buttons]
@@ -108,3 +112,9 @@ def assert_labelled(page: Page) -> None:
         attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes
     }
     assert named <= set(ids)
+
+
+def links(page: Page) -> list[str]:
+    """Return where the links of a page lead within this installation, each once, in their order."""
+    found = [given.get("href") or "" for tag, given in page.tags if tag == "a"]
+    return [link for link in dict.fromkeys(found) if link.startswith(("/", "?"))]

@@ -63,6 +63,12 @@ def _packs() -> None:
         sqlite_autoincrement=True,
     )
 
+    # There are few, and they are looked for with every pack.
+    op.execute(
+        "CREATE INDEX archive_packs_unfinished_idx ON archive_packs (cluster, topic, kafka_partition)"
+        " WHERE n_messages IS NULL"
+    )
+
 
 def _parked() -> None:
     op.create_table(
@@ -88,19 +94,29 @@ def _texts() -> None:
     )
     # The index there was is not needed beside the unique one.
     op.execute("DROP INDEX IF EXISTS message_ts_uuid_idx")
-    op.create_index("message_ts_uuid_key", "message_ts", ["uuid"], unique=True)
-    if bind.dialect.name == "sqlite":
-        for statement in _WORDS:
-            op.execute(statement)
+    if bind.dialect.name == "postgresql":
+        op.create_index("message_ts_uuid_key", "message_ts", ["uuid"], unique=True)
+        return
+    for statement in _WORDS:
+        op.execute(statement)
 
 
 _REMOVE = (
     "INSERT INTO message_words (message_words, rowid, text_data)"
-    " VALUES ('delete', old.rowid, old.text_data);"
+    " VALUES ('delete', old.words_id, old.text_data);"
 )
-_ADD = "INSERT INTO message_words (rowid, text_data) VALUES (new.rowid, new.text_data);"
+_ADD = "INSERT INTO message_words (rowid, text_data) VALUES (new.words_id, new.text_data);"
 _WORDS = (
-    "CREATE VIRTUAL TABLE message_words USING fts5(text_data, content='message_ts', content_rowid='rowid')",
+    # VACUUM may change row ids that no column keeps (SQLite, "ROWIDs and the INTEGER PRIMARY KEY").
+    "ALTER TABLE message_ts RENAME TO message_ts_before",
+    "CREATE TABLE message_ts (words_id INTEGER PRIMARY KEY, uuid TEXT, text_data TEXT,"
+    " text_fully_indexed BOOLEAN, FOREIGN KEY(uuid) REFERENCES messages (uuid) ON DELETE CASCADE)",
+    "INSERT INTO message_ts (uuid, text_data, text_fully_indexed)"
+    " SELECT uuid, text_data, text_fully_indexed FROM message_ts_before",
+    "DROP TABLE message_ts_before",
+    "CREATE UNIQUE INDEX message_ts_uuid_key ON message_ts (uuid)",
+    "CREATE VIRTUAL TABLE message_words USING fts5(text_data, content='message_ts',"
+    " content_rowid='words_id', tokenize='porter unicode61')",
     f"CREATE TRIGGER message_ts_added AFTER INSERT ON message_ts BEGIN {_ADD} END",
     f"CREATE TRIGGER message_ts_removed AFTER DELETE ON message_ts BEGIN {_REMOVE} END",
     f"CREATE TRIGGER message_ts_changed AFTER UPDATE ON message_ts BEGIN {_REMOVE} {_ADD} END",

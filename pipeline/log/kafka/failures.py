@@ -74,7 +74,7 @@ def translate(tried: str, error: Exception) -> HeadraceError:
     return Unavailable(tried, why, _TODO)
 
 
-_TODO = "see whether the brokers are up and reachable"
+_TODO = "see whether the brokers are up and reachable, and let us in"
 
 
 def _reason(error: Exception) -> str:

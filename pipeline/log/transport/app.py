@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -87,8 +87,13 @@ class App(faust.App):
             for table in self.tables.values()
         ]
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(
+        self, stop: asyncio.Event, before_end: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Start, work until `stop` is set, and stop cleanly.
+
+        `before_end` is called when nothing is handed to agents any more, while acknowledging still counts:
+        what an agent has under way settles there.
 
         Raises:
             HeadraceError: The app could not start, or crashed. It is stopped then, nothing of it is left in
@@ -102,6 +107,9 @@ class App(faust.App):
             if starting.done():
                 starting.result()
                 await asyncio.wait((stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
+                if before_end is not None and not crashing.done():
+                    await self._hand_out_no_more()
+                    await before_end()
         except HeadraceError:
             raise
         except Exception as error:
@@ -115,6 +123,10 @@ class App(faust.App):
             await self.stop()
             await crashing
         self._raise_crash()
+
+    async def _hand_out_no_more(self) -> None:
+        self.consumer.stop_flow()
+        await self.agents.stop()
 
     def give_up(self, reason: HeadraceError) -> None:
         """End `run` with a reason that says everything; Faust's `crash` would log how it came here."""

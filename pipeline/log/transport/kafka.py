@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+import re
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import CorruptRecordException, IllegalStateError
+from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 
 from pipeline import limits
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog
-from pipeline.log.kafka.fetched import records_of
+from pipeline.log.kafka.fetched import consumer_records, records_of
 from pipeline.log.kafka.starting import finish_consumer
 from pipeline.log.membership import count_rebalance
-from pipeline.log.port import NewRecord, Placed, Record
+from pipeline.log.port import NewRecord, Placed, Record, TopicPartition
 from pipeline.log.transport import quiet
 from pipeline.log.transport.conductor import Conductor
 from pipeline.log.transport.drain import LeanConsumer
@@ -64,6 +66,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Log what Faust would print."""
         self.log.error(msg.format(*fmt))
 
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Read these topics from now on.
+
+        An app that declares no topics subscribes to a pattern which matches just these. Brokers create a
+        topic that a client names and that is not there, as one which was deleted meanwhile; asking for a
+        pattern names none, and what is gone drops out of the subscription.
+        """
+        if self.app.conf.topic_allow_declare:
+            await super().subscribe(topics)
+            return
+        pattern = "|".join(map(re.escape, sorted(topics)))
+        consumer = self._ensure_consumer()
+        await self.call_thread(
+            consumer.subscribe, pattern=rf"(?:{pattern})\Z", listener=self._rebalance_listener
+        )
+
     async def stop(self) -> None:
         """Stop the thread, also one that has only just begun to start, or never did."""
         if self._thread is None:
@@ -92,8 +110,52 @@ class Consumer(LeanConsumer, driver.Consumer):
 
     RebalanceListener = RebalanceListener
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._log = KafkaLog(_connection(self.app, self.transport))
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> dict[Any, list[Any]]:
+        try:
+            found: dict[Any, list[Any]] = await super()._getmany(active_partitions, timeout)
+        except (CorruptRecordException, UnicodeDecodeError) as error:
+            self.log.warning("aiokafka cannot read on as group %s: %r", self.app.conf.id, error)
+            found = await self._read_past(active_partitions or self.assignment())
+        return found
+
+    async def _read_past(self, tps: Iterable[Any]) -> dict[Any, list[Any]]:
+        """Read what aiokafka cannot, as names of headers that are not UTF-8.
+
+        All partitions are read: aiokafka lost what it had of others when it failed at one.
+
+        Raises:
+            Damaged: A batch is not what was written.
+            Unavailable: Kafka does not answer.
+        """
+        await self._log.open()
+        found = {}
+        for tp in map(ensure_TP, tps):
+            progress = self._progress.get(tp)
+            if progress is None:
+                continue
+            fetched = await self._log.fetch(
+                TopicPartition(*tp),
+                progress.next,
+                max_records=limits.FETCH_PARTITION_RECORDS,
+                max_bytes=limits.FETCH_PARTITION_BYTES,
+            )
+            await self._seek(tp, fetched.next)
+            found[tp] = consumer_records(fetched.records)
+        return found
+
+    async def on_stop(self) -> None:
+        """Commit for the last time, then end the connections."""
+        await super().on_stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
+                await self._log.close()
 
     def to_records(self, records: Sequence[Any]) -> list[Record]:
         """Turn what aiokafka read into ours."""
@@ -128,9 +190,7 @@ class Producer(CollectingProducer, driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        connection = getattr(self.app, "connection", None)
-        servers = driver.server_list(self.transport.url, self.transport.default_port)
-        self._log = KafkaLog(connection or KafkaConnection(bootstrap_servers=tuple(servers)))
+        self._log = KafkaLog(_connection(self.app, self.transport))
         self._log_opened = False
 
     async def append_all(self, records: Sequence[NewRecord]) -> list[Placed]:
@@ -148,6 +208,13 @@ class Producer(CollectingProducer, driver.Producer):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.STOP_FLUSH_SECONDS):
                 await self._log.close()
+
+
+def _connection(app: Any, transport: Any) -> KafkaConnection:
+    """Return how to reach the Kafka of an app; any Faust app may run on this transport."""
+    given: KafkaConnection | None = getattr(app, "connection", None)
+    servers = driver.server_list(transport.url, transport.default_port)
+    return given or KafkaConnection(bootstrap_servers=tuple(servers))
 
 
 class Transport(driver.Transport):

@@ -64,9 +64,14 @@ class Watchdog:
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
-        while True:
-            await self.look()
-            await self._clock.sleep(limits.WATCHDOG_SECONDS)
+        try:
+            while True:
+                await self.look()
+                await self._clock.sleep(limits.WATCHDOG_SECONDS)
+        finally:
+            # Its figures would stand for ever, also of partitions nobody reads any more.
+            self._show({})
+            metrics.AGENT_STALLED.remove(self._app.conf.id)
 
     async def look(self) -> None:
         """Compare once, set the metrics, and end an app that reads no more.
@@ -137,9 +142,14 @@ class Watchdog:
             done, end = progress.committable or progress.start, ends.get(tp) or 0
             unread = not in_hand and done < end and await self._unread(tp, progress.next, done, end)
             standings[tp] = self._stand(tp, done, end, unread)
-            metrics.LOG_LAG.labels(app.conf.id, tp.topic, str(tp.partition)).set(standings[tp].lag)
+        self._show(standings)
+
+    def _show(self, standings: dict[Any, Standing]) -> None:
+        group = self._app.conf.id
+        for tp, standing in standings.items():
+            metrics.LOG_LAG.labels(group, tp.topic, str(tp.partition)).set(standing.lag)
         for tp in self._standings.keys() - standings.keys():
-            metrics.LOG_LAG.remove(app.conf.id, tp.topic, str(tp.partition))
+            metrics.LOG_LAG.remove(group, tp.topic, str(tp.partition))
         self._standings = standings
 
     async def _unread(self, tp: Any, fetched: int, done: int, end: int) -> bool:

@@ -1,0 +1,257 @@
+"""The archive end to end: from Kafka through the transport and the keeper into S3 and PostgreSQL.
+
+Beside it, in the same run: (a) aiokafka alone reading the same messages, (b) nothing but the puts of the same
+objects, with the same client and as many at once, (c) asyncpg alone copying the same rows into the same
+table. Part of ``python -m benchmarks.archive``, where the environment names the servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from pipeline import limits
+from pipeline.archive.keeper import Keeper, PackSize
+from pipeline.archive.keeper_work import Layout
+from pipeline.archive.packing import PackWriter
+from pipeline.archive.rows import Row
+from pipeline.archive.writer import ArchiveWriter
+from pipeline.clock import SystemClock
+from pipeline.database.engine import Database
+from pipeline.log.connection import KafkaConnection
+from pipeline.log.kafka import KafkaLog
+from pipeline.log.port import TopicSpec
+from pipeline.log.transport.app import create_app, kafka_broker
+from pipeline.objects.location import make_store
+from pipeline.objects.port import ObjectStore
+
+PARTITIONS = 4
+PAYLOAD_BYTES = 1024
+BATCH_RECORDS = 200
+VARIABLES = ("PIPELINE_TEST_KAFKA", "PIPELINE_TEST_S3_ENDPOINT", "PIPELINE_TEST_POSTGRES")
+
+
+class Servers(NamedTuple):
+    """The real servers of the environment."""
+
+    kafka: str
+    objects: str
+    postgres: str
+
+
+class Run(NamedTuple):
+    """An archive of its own on the servers, and the topic that goes into it."""
+
+    servers: Servers
+    topic: str
+    messages: int
+    objects: ObjectStore
+    database: Database
+    schema: str
+    folder: Path
+
+
+def servers() -> Servers | None:
+    """Give the servers the environment names; None when one is missing."""
+    if any(not os.environ.get(name) for name in VARIABLES):
+        return None
+    s3 = {name: os.environ[f"PIPELINE_TEST_S3_{name}"] for name in ("ENDPOINT", "BUCKET", "REGION")}
+    key, secret = os.environ["PIPELINE_TEST_S3_ACCESS_KEY"], os.environ["PIPELINE_TEST_S3_SECRET_KEY"]
+    scheme, _, host = s3["ENDPOINT"].partition("://")
+    url = f"s3+{scheme}://{key}:{secret}@{host}/{s3['BUCKET']}?region={s3['REGION']}"
+    return Servers(os.environ[VARIABLES[0]], url, os.environ[VARIABLES[2]])
+
+
+@contextlib.asynccontextmanager
+async def opened(where: Servers, topic: str, messages: int) -> AsyncIterator[Run]:
+    """Give an empty archive, and remove it afterwards."""
+    schema = f"bench_{uuid.uuid4().hex[:12]}"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        objects = make_store(f"{where.objects}&prefix={schema}", data_folder=folder)
+        database = Database(f"{where.postgres}?schema={schema}", folder)
+        await objects.open()
+        await database.open()
+        try:
+            yield Run(where, topic, messages, objects, database, schema, folder)
+        finally:
+            await database.close()
+            await _remove(objects)
+            await objects.close()
+            connection = await asyncpg.connect(where.postgres)
+            await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+            await connection.close()
+
+
+async def _remove(objects: ObjectStore) -> None:
+    keys = iter([stat.key async for stat in objects.list("")])
+
+    async def worker() -> None:
+        for key in keys:
+            await objects.delete(key)
+
+    await asyncio.gather(*(worker() for _ in range(limits.S3_THREADS)))
+
+
+async def fill(where: Servers, messages: int) -> str:
+    """Publish messages as hop clients do, each with an `_id` and a format, and return their topic."""
+    topic = f"bench-{uuid.uuid4().hex[:12]}"
+    log = KafkaLog(KafkaConnection(bootstrap_servers=(where.kafka,)))
+    await log.open()
+    await log.create_topics([TopicSpec(topic, PARTITIONS)])
+    await log.close()
+    producer = AIOKafkaProducer(bootstrap_servers=where.kafka, max_batch_size=limits.KAFKA_BATCH_BYTES)
+    await producer.start()
+    sent: list[Any] = []
+    for n in range(messages):
+        headers = [("_id", uuid.uuid4().bytes), ("_sender", b"bench-user"), ("_format", b"json")]
+        sent.append(
+            await producer.send(topic, payload(n), key=b"%d" % n, partition=n % PARTITIONS, headers=headers)
+        )
+        if len(sent) == 10_000:
+            await asyncio.gather(*sent)
+            sent.clear()
+    await asyncio.gather(*sent)
+    await producer.stop()
+    return topic
+
+
+def payload(number: int) -> bytes:
+    """Make one event of 1 KiB."""
+    event = {"model": "status", "n": number, "id": f"{number:064x}", "fill": ""}
+    event["fill"] = "x" * (PAYLOAD_BYTES - len(json.dumps(event)))
+    return json.dumps(event).encode()
+
+
+async def _no_media_types(blocks: Any) -> list[str]:
+    return ["application/json"] * len(blocks)
+
+
+async def _nobody_is_refused(refused: Any) -> None:
+    raise AssertionError(refused)
+
+
+def make_keeper(run: Run, layout: Layout) -> Keeper:
+    """Make the keeper the settings would, over the archive of a run."""
+    alone = ArchiveWriter(run.objects, run.database, clock=SystemClock(), media_types=_no_media_types)
+    return Keeper(
+        alone,
+        PackWriter(alone),
+        layout=lambda _: layout,
+        clock=SystemClock(),
+        park=_nobody_is_refused,
+        pack=PackSize(seconds=2),
+    )
+
+
+async def archive(run: Run, layout: Layout, look: Any = lambda _: None) -> float:
+    """Archive the topic and return messages a second, from the first batch to the last acknowledgement."""
+    group = f"{run.schema}.{layout}"
+    app = create_app(
+        group,
+        kafka_broker([run.servers.kafka]),
+        data_folder=run.folder,
+        partitions=PARTITIONS,
+        linger_seconds=limits.SINK_LINGER_SECONDS,
+    )
+    keeper, taken, started = make_keeper(run, layout), 0, 0.0
+    finished, failed = asyncio.Event(), []
+
+    @app.agent(app.source(run.topic), name="archive")
+    async def agent(stream: Any) -> None:
+        nonlocal taken, started
+        async for batch in stream.batches(max_records=BATCH_RECORDS):
+            started = started or time.perf_counter()
+            try:
+                await keeper.take(batch)
+            except Exception as error:  # noqa: BLE001 -- ends the measurement, whatever it is
+                failed.append(error)
+                finished.set()
+            taken += len(batch)
+            look(taken)
+            if taken >= run.messages:
+                finished.set()
+
+    await app.start()
+    await finished.wait()
+    if failed:
+        raise failed[0]
+    await keeper.drain()
+    rate = run.messages / (time.perf_counter() - started)
+    await keeper.close()
+    await app.stop()
+    return rate
+
+
+async def consume(run: Run) -> float:
+    """Read the topic with aiokafka alone and return messages a second."""
+    consumer = AIOKafkaConsumer(
+        run.topic,
+        bootstrap_servers=run.servers.kafka,
+        group_id=f"{run.schema}.bare",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=limits.FETCH_PARTITION_BYTES,
+    )
+    await consumer.start()
+    done, started = 0, 0.0
+    while done < run.messages:
+        found = await consumer.getmany(timeout_ms=200, max_records=2000)
+        started = started or (time.perf_counter() if found else 0.0)
+        done += sum(len(records) for records in found.values())
+    rate = run.messages / (time.perf_counter() - started)
+    await consumer.stop()
+    return rate
+
+
+async def put(run: Run, size_bytes: int) -> float:
+    """Put as many objects of that size, as many at once as the archive does, and return objects a second."""
+    data, numbers = os.urandom(size_bytes), iter(range(run.messages))
+
+    async def worker() -> None:
+        for n in numbers:
+            await run.objects.put(f"bare/2023/11/14/22/{n}.bson", data)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(limits.ARCHIVE_CONCURRENCY)))
+    return run.messages / (time.perf_counter() - started)
+
+
+async def copy(run: Run, rows: list[tuple[Any, ...]]) -> float:
+    """Copy rows into the table with asyncpg alone, a transaction for each 5,000; return rows a second."""
+    connection = await asyncpg.connect(
+        run.servers.postgres, server_settings={"search_path": run.schema}
+    )
+    started = time.perf_counter()
+    for some in _portions(rows):
+        await connection.copy_records_to_table("messages", records=some, columns=Row._fields)
+    rate = len(rows) / (time.perf_counter() - started)
+    await connection.close()
+    return rate
+
+
+def _portions(rows: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(rows), limits.ARCHIVE_PACK_RECORDS):
+        yield rows[start : start + limits.ARCHIVE_PACK_RECORDS]
+
+
+async def rows_of(run: Run) -> list[tuple[Any, ...]]:
+    """Read all rows of a run back, as they would be copied."""
+    connection = await asyncpg.connect(
+        run.servers.postgres, server_settings={"search_path": run.schema}
+    )
+    columns = ", ".join(f'"{name}"' for name in Row._fields)
+    found = await connection.fetch(f"SELECT {columns} FROM messages ORDER BY id")  # noqa: S608
+    await connection.close()
+    return [tuple(row) for row in found]

@@ -1,0 +1,174 @@
+"""Messages a second from the archive back into Kafka: values of 1 KiB, out of packs and out of single objects.
+
+    python -m benchmarks.restore [--messages N] [--profile]
+
+Measured beside bare aiokafka in the same run: the same records, at hand in memory, in batches of its own, idempotent
+and acknowledged by all replicas. Rows are in SQLite, and in PostgreSQL when PIPELINE_TEST_POSTGRES names one;
+objects are in memory. Needs the Kafka named by PIPELINE_TEST_KAFKA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+from benchmarks.archive import _postgres, json_only, make_messages
+from pipeline import limits
+from pipeline.archive.archive import Archive
+from pipeline.archive.message import Message
+from pipeline.archive.packing import PackWriter
+from pipeline.archive.restore import Options, Selection, restore
+from pipeline.archive.writer import ArchiveWriter
+from pipeline.clock import SystemClock
+from pipeline.database.engine import Database
+from pipeline.log.connection import KafkaConnection, client_arguments
+from pipeline.log.kafka import KafkaLog
+from pipeline.log.port import TopicSpec
+from pipeline.objects.memory import MemoryStore
+
+PARTITIONS = 8
+BATCH = 400
+PACK = 5000
+
+
+class Rate(NamedTuple):
+    """One measured row: messages a second of ours and of bare aiokafka."""
+
+    name: str
+    ours: float
+    bare: float
+
+
+async def bare(address: str, topic: str, messages: list[Message]) -> float:
+    """Send the messages with aiokafka alone and return messages a second."""
+    producer = AIOKafkaProducer(
+        **client_arguments(KafkaConnection((address,))),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=limits.KAFKA_BATCH_BYTES,
+        max_request_size=limits.KAFKA_MESSAGE_MAX_BYTES,
+    )
+    await producer.start()
+    started = time.perf_counter()
+    sent = []
+    for first in range(0, len(messages), BATCH):
+        batch = producer.create_batch()
+        for message in messages[first : first + BATCH]:
+            headers = list(message.headers or ())
+            batch.append(
+                timestamp=message.timestamp_ms, key=message.key, value=message.value, headers=headers
+            )
+        sent.append(await producer.send_batch(batch, topic, partition=first // BATCH % PARTITIONS))
+    for each in sent:
+        await each
+    seconds = time.perf_counter() - started
+    await producer.stop()
+    return len(messages) / seconds
+
+
+async def measure(address: str, url: str, messages: list[Message], kind: str) -> list[Rate]:
+    """Measure one database, with packs and with single objects."""
+    rates = []
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    log = KafkaLog(KafkaConnection((address,)))
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(url, Path(folder))
+        objects = MemoryStore(Path(folder) / "spool")
+        await log.open()
+        await database.open()
+        await objects.open()
+        try:
+            archive = Archive(objects, database, SystemClock())
+            for layout in ("packs", "objects"):
+                topic = f"{name}-{layout}"
+                await _archive(archive, topic, layout, messages)
+                await log.create_topics([TopicSpec(f"{topic}-bare", PARTITIONS)])
+                bare_rate = max([await bare(address, f"{topic}-bare", messages) for _ in range(3)])
+                ours = max([await _restore(archive, log, topic, n) for n in range(3)])
+                rates.append(Rate(f"restore, {layout}, {kind}", ours, bare_rate))
+        finally:
+            await log.close()
+            await objects.close()
+            await database.close()
+    return rates
+
+
+async def _archive(archive: Archive, topic: str, layout: str, messages: list[Message]) -> None:
+    alone = ArchiveWriter(archive.objects, archive.database, clock=archive.clock, media_types=json_only)
+    writer = PackWriter(alone) if layout == "packs" else alone
+    for partition in range(PARTITIONS):
+        here = [
+            Message(topic, partition, each.offset, each.timestamp_ms, each.key, each.value, each.headers)
+            for each in messages
+            if each.partition == partition
+        ]
+        for first in range(0, len(here), PACK):
+            outcomes = await writer.store(here[first : first + PACK])
+            assert all(outcome.stored for outcome in outcomes)
+
+
+async def _restore(archive: Archive, log: KafkaLog, topic: str, number: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(dest_topic=f"{{topic}}-{number}", journal=Path(folder) / "journal")
+        started = time.perf_counter()
+        report = await restore(archive, log, Selection(topics=(topic,)), options)
+        seconds = time.perf_counter() - started
+    assert report.complete
+    return report.sent_now / seconds
+
+
+async def measure_all(address: str, count: int) -> list[Rate]:
+    """Measure SQLite, and PostgreSQL where there is one."""
+    messages = [
+        Message(each.topic, each.partition, each.offset, each.timestamp_ms, each.key, each.value, _headers(n))
+        for n, each in enumerate(make_messages(count, "made"))
+    ]
+    rates = await measure(address, "sqlite:", messages, "SQLite")
+    if dsn := os.environ.get("PIPELINE_TEST_POSTGRES"):
+        async with _postgres(dsn) as url:
+            rates += await measure(address, url, messages, "PostgreSQL")
+    return rates
+
+
+def _headers(number: int) -> tuple[tuple[str, bytes], ...]:
+    """Give the headers clients send."""
+    made = uuid.uuid5(uuid.NAMESPACE_URL, str(number))
+    return (("_id", made.bytes), ("_sender", b"someone"), ("_format", b"json"))
+
+
+def main() -> None:
+    """Measure and print one line a layout and database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--messages", type=int, default=40_000)
+    parser.add_argument("--profile", action="store_true")
+    chosen = parser.parse_args()
+    address = os.environ.get("PIPELINE_TEST_KAFKA")
+    if not address:
+        print("restore: needs PIPELINE_TEST_KAFKA")
+        return
+    profile = cProfile.Profile()
+    if chosen.profile:
+        profile.enable()
+    rates = asyncio.run(measure_all(address, chosen.messages))
+    profile.disable()
+    for rate in rates:
+        print(
+            f"{rate.name}: {rate.ours:,.0f}/s, bare {rate.bare:,.0f}/s, ratio {rate.ours / rate.bare:.2f}"
+        )
+    if chosen.profile:
+        pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(40)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The commands of `houseutils` that go through archived messages: play back, pack, give texts."""
+
+from __future__ import annotations
+
+from functools import partial as prepared
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.archive_options import DryRun, Topics, end, moment, uuid_of
+from pipeline.cli.archive_tidying import Layout, Order, Partition
+from pipeline.cli.output import AsJson
+from pipeline.housekeeping import options as given
+from pipeline.housekeeping.opened import OnArchive, source_log
+from pipeline.housekeeping.source import broker_url
+
+Start = Annotated[
+    str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
+]
+Stop = Annotated[str | None, typer.Option("--to", metavar="MS|ISO", help="Only messages before then.")]
+Uuids = Annotated[
+    list[str] | None, typer.Option("--uuid", metavar="U", help="Only these messages; repeatable.")
+]
+DestTopic = Annotated[
+    str, typer.Option("--dest-topic", metavar="PATTERN", help="Where they go; {topic} is where they were.")
+]
+AsSent = Annotated[bool, typer.Option("--as-sent", help="Leave out the headers the archive added.")]
+InOrder = Annotated[Order, typer.Option("--order", help="In which order they are sent.")]
+ToPartition = Annotated[
+    Partition, typer.Option("--partition", help="Keep their partitions, or choose them by key.")
+]
+Rate = Annotated[
+    float, typer.Option("--rate", metavar="N", min=0, help="Messages a second; 0: as fast as it goes.")
+]
+Journal = Annotated[
+    Path | None, typer.Option("--journal", metavar="FILE", help="Remembers what was sent, to go on there.")
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Read what was sent and compare it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("restore")(restore)
+    app.command("repack")(repack)
+    app.command("reindex")(reindex)
+
+
+def restore(
+    context: typer.Context,
+    *,
+    source: given.Source = None,
+    database: given.Database = None,
+    store: given.Store = None,
+    topics: Topics = None,
+    start: Start = None,
+    stop: Stop = None,
+    uuids: Uuids = None,
+    dest_topic: DestTopic = "{topic}",
+    as_sent: AsSent = False,
+    order: InOrder = Order.offset,
+    partition: ToPartition = Partition.keep,
+    rate: Rate = 0.0,
+    journal: Journal = None,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+) -> None:
+    """Play archived messages back into the broker of -H, and print a report as JSON.
+
+    Status 1 unless everything selected is there and, with --verify, equal.
+
+    Example: houseutils restore -D local-db -S local-store -H hop-local --topic gcn.notice --journal gcn
+    """
+    from pipeline.archive.restore_report import Options, Selection
+    from pipeline.cli import archive_moving
+
+    config = given.utility_config(context, source=source, database=database, store=store)
+    scratch = given.scratch_of(context)
+    selection = Selection(
+        topics=tuple(topics or ()),
+        from_ms=moment("--from", start),
+        to_ms=moment("--to", stop),
+        uuids=tuple(uuid_of("--uuid", text) for text in uuids or ()),
+    )
+    options = Options(
+        destination=broker_url(config),
+        dest_topic=dest_topic,
+        as_sent=as_sent,
+        order=order.value,
+        partition=partition.value,
+        rate=rate,
+        journal=journal,
+        dry_run=dry_run,
+        verify=verify,
+        external_url=config.text("external-url"),
+    )
+    destination = prepared(source_log, config, scratch)
+    end(archive_moving.restore(OnArchive(config, scratch), destination, selection, options, as_json=True))
+
+
+def repack(
+    context: typer.Context,
+    *,
+    database: given.Database = None,
+    store: given.Store = None,
+    to: Annotated[Layout, typer.Option("--to", help="How messages are to lie.")] = Layout.packs,
+    topics: Topics = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move stored messages from objects of their own into packs, or back; no byte of them changes.
+
+    Example: houseutils repack -D local-db -S local-store --to packs --topic 'gcn.*' --dry-run
+    """
+    from pipeline.cli import archive_moving
+
+    on = given.on_archive(context, database=database, store=store)
+    end(archive_moving.repack(on, to=to.value, topics=topics or ("*",), dry_run=dry_run, as_json=as_json))
+
+
+def reindex(
+    context: typer.Context,
+    *,
+    source: given.Source = None,
+    database: given.Database = None,
+    store: given.Store = None,
+    start_time: Annotated[
+        int | None, typer.Option("--start-time", metavar="MS", min=0, help="Only messages from then on.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--reindex-partial", help="Also those whose text was cut or found in part.")
+    ] = False,
+    topics: Topics = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a text to messages that have none, as far as the topic policy of -H lets their text be searched.
+
+    Example: houseutils reindex -D local-db -S local-store -H hop-local --start-time 1700000000000
+    """
+    from pipeline.cli import archive_moving
+
+    config = given.utility_config(context, source=source, database=database, store=store)
+    on = OnArchive(config, given.scratch_of(context), uses=("store", "policy"))
+    end(
+        archive_moving.reindex(
+            on, start_ms=start_time, partial=partial, topics=topics or (), as_json=as_json
+        )
+    )

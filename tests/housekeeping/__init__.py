@@ -1,0 +1,1 @@
+"""Tests of `housekeeping` and `houseutils`."""
