@@ -64,6 +64,8 @@ class Archiving:
         self._pool = pool
         self._attendant = None if attendant is None else _Watched(attendant, self._end_with)
         self._failure: Exception | None = None
+        self._current: dict[str, int] = {}
+        """The topics of the app that runs, with their partitions."""
         self._changed = asyncio.Event()
         self._policy = make_policy(parts.settings, parts.clock)
         self.source = make_source(parts)
@@ -139,9 +141,7 @@ class Archiving:
                 log.warning("the archive goes on with the topics it has", reason=str(error))
 
     async def _look(self) -> None:
-        before = dict(self.topics.topics)
-        first = self.topics.age_seconds is None
-        if await self.topics.refresh() != before or first:
+        if await self.topics.refresh() != self._current:
             self._changed.set()
 
     # --- the app ---
@@ -154,9 +154,9 @@ class Archiving:
         ends = asyncio.Event()
         watching = asyncio.create_task(_set_at_first(ends, stop.wait(), self._changed.wait(), looking))
         try:
-            current = dict(self.topics.topics)
-            if current:
-                await self._archive(current, ends, pages)
+            self._current = dict(self.topics.topics)
+            if self._current:
+                await self._archive(self._current, ends, pages)
             else:
                 await ends.wait()
         finally:

@@ -97,7 +97,7 @@ async def running(
     """
     names = parts.settings.worker.agents if names is None else names
     stop = asyncio.Event()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         async with AsyncExitStack() as stack:
             runs, archiving = await _runs(parts, names, stack, pool, attendant)
@@ -109,7 +109,8 @@ async def running(
                 group.create_task(_supervise(parts, name, runs[name], stop, pages))
             try:
                 yield Agents(parts, names, archiving)
-            except Exception as error:  # noqa: BLE001 - raised again below; the task group would wrap it
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised again below
+                # The task group would cancel the agents; whatever ends the block, they are to stop in order.
                 failure = error
     except* RunEnded as ended:
         failure = _cause(ended)

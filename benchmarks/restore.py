@@ -10,7 +10,7 @@ objects are in memory. Needs the Kafka named by PIPELINE_TEST_KAFKA.
 from __future__ import annotations
 
 import argparse
-import asyncio
+
 import cProfile
 import os
 import pstats
@@ -30,6 +30,7 @@ from pipeline.archive.message import Message
 from pipeline.archive.packing import PackWriter
 from pipeline.archive.restore import Options, Selection, restore
 from pipeline.archive.writer import ArchiveWriter
+from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.connection import KafkaConnection, client_arguments
@@ -131,7 +132,9 @@ async def _restore(archive: Archive, log: KafkaLog, topic: str, number: int) -> 
 async def measure_all(address: str, count: int) -> list[Rate]:
     """Measure SQLite, and PostgreSQL where there is one."""
     messages = [
-        Message(each.topic, each.partition, each.offset, each.timestamp_ms, each.key, each.value, _headers(n))
+        Message(
+            each.topic, each.partition, each.offset, each.timestamp_ms, each.key, each.value, _headers(n)
+        )
         for n, each in enumerate(make_messages(count, "made"))
     ]
     rates = await measure(address, "sqlite:", messages, "SQLite")
@@ -160,7 +163,7 @@ def main() -> None:
     profile = cProfile.Profile()
     if chosen.profile:
         profile.enable()
-    rates = asyncio.run(measure_all(address, chosen.messages))
+    rates = run_loop(measure_all(address, chosen.messages))
     profile.disable()
     for rate in rates:
         print(

@@ -176,6 +176,8 @@ S3_THREADS = 64
 S3_CONNECT_TIMEOUT_SECONDS = 5.0
 S3_PART_BYTES = 8 * MIB
 """Size of the parts of a large upload; S3 allows 10,000, which is more than `OBJECT_MAX_BYTES`."""
+S3_WHOLE_BYTES = 16 * MIB
+"""Bytes handed over in one piece are stored with one request up to this size."""
 S3_PARTS_AT_ONCE = 3
 """Parts of one upload on their way at once."""
 S3_LARGE_PUTS_AT_ONCE = 4

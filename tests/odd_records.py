@@ -18,9 +18,18 @@ _CHECKSUM_AT, _CHECKED_FROM = 17, 21
 
 
 async def append_odd(
-    connection: KafkaConnection, topic: str, values: list[bytes | None], *, odd: int, partition: int = 0
+    connection: KafkaConnection,
+    topic: str,
+    values: list[bytes | None],
+    *,
+    odd: int,
+    start_ms: int,
+    partition: int = 0,
 ) -> None:
-    """Append values in one batch; the record at index `odd` has a header whose name is `ODD_NAME`."""
+    """Append values in one batch; the record at index `odd` has a header whose name is `ODD_NAME`.
+
+    Their times are `start_ms` and the milliseconds after it.
+    """
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=0,
@@ -32,7 +41,7 @@ async def append_odd(
     )
     for index, value in enumerate(values):
         headers = [("plain", b"1"), (_STANDS_IN, None)] if index == odd else []
-        builder.append(index, timestamp=1_700_000_000_000 + index, key=b"k", value=value, headers=headers)
+        builder.append(index, timestamp=start_ms + index, key=b"k", value=value, headers=headers)
     batch = bytearray(bytes(builder.build()).replace(_STANDS_IN.encode(), ODD_NAME))
     struct.pack_into(">I", batch, _CHECKSUM_AT, calc_crc32c(bytes(batch[_CHECKED_FROM:])))
     await _produce(connection, topic, partition, bytes(batch))

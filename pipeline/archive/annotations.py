@@ -19,6 +19,7 @@ Annotations = dict[str, Any]
 
 OCTET_STREAM = "application/octet-stream"
 EMPTY = "application/x-empty"
+_READ_BY_PEOPLE = frozenset({"title", "_sender", "file_name", "originator"})
 
 _FORMATS = {
     b"voevent": "application/x.voevent",
@@ -43,15 +44,16 @@ def media_type_of_headers(headers: Headers | None) -> str | None:
     return None if named == OCTET_STREAM else named
 
 
-def header_text(headers: Headers | None, wanted: str) -> str:
-    """Give the first header of that name that is UTF-8 text, or nothing."""
+def header_texts(headers: Headers | None) -> dict[str, str]:
+    """Give of each header that people read the first one that is UTF-8 text, by its name."""
+    found: dict[str, str] = {}
     for name, value in headers or ():
-        if name == wanted and value is not None:
+        if name in _READ_BY_PEOPLE and name not in found and value is not None:
             try:
-                return value.decode()
+                found[name] = value.decode()
             except UnicodeDecodeError:
                 continue
-    return ""
+    return found
 
 
 def base(
@@ -65,7 +67,7 @@ def base(
     text_fully_indexed: bool | None = None,
 ) -> Annotations:
     """Give the annotations upstream writes, in its order; the last only where texts are indexed."""
-    headers = message.headers
+    told = header_texts(message.headers).get
     notes: Annotations = {
         "con_text_uuid": str(uuid),
         "con_is_client_uuid": is_client_uuid,
@@ -73,36 +75,34 @@ def base(
         "public": public,
         "direct_upload": message.direct_upload,
         "media_type": media_type,
-        "title": header_text(headers, "title"),
-        "sender": header_text(headers, "_sender"),
-        "file_name": header_text(headers, "file_name"),
-        "originator": header_text(headers, "originator"),
+        "title": told("title", ""),
+        "sender": told("_sender", ""),
+        "file_name": told("file_name", ""),
+        "originator": told("originator", ""),
     }
     if text_fully_indexed is not None:
         notes["text_fully_indexed"] = text_fully_indexed
     return notes
 
 
-def ours(message: Message, *, added_headers: Sequence[str]) -> Annotations:
-    """Give the annotations of ours that follow from the message alone; they come after upstream's."""
-    more: Annotations = {}
+def add_ours(notes: Annotations, message: Message, added_headers: Sequence[str]) -> None:
+    """Add the annotations of ours that follow from the message alone; they come after upstream's."""
     if message.partition is not None and message.offset is not None:
-        more["partition"] = message.partition
-        more["offset"] = message.offset
-    more["added_headers"] = list(added_headers)
-    more["null_payload"] = message.value is None
-    return more
+        notes["partition"] = message.partition
+        notes["offset"] = message.offset
+    notes["added_headers"] = list(added_headers)
+    notes["null_payload"] = message.value is None
 
 
-def circumstances(message: Message, *, cluster: str, ingest_time_ms: int, sha256: bytes) -> Annotations:
-    """Give the annotations of ours about how the message came here; they come last."""
-    more: Annotations = {}
+def add_circumstances(
+    notes: Annotations, message: Message, *, cluster: str, ingest_time_ms: int, sha256: bytes
+) -> None:
+    """Add the annotations of ours about how the message came here; they come last."""
     if message.timestamp_type is not None:
-        more["timestamp_type"] = message.timestamp_type
+        notes["timestamp_type"] = message.timestamp_type
     if cluster:
-        more["cluster"] = cluster
-    more["ingest_time"] = ingest_time_ms
-    more["sha256"] = sha256.hex()
+        notes["cluster"] = cluster
+    notes["ingest_time"] = ingest_time_ms
+    notes["sha256"] = sha256.hex()
     if message.is_test:
-        more["test"] = True
-    return more
+        notes["test"] = True

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import aclosing
 from typing import Literal, TypeVar
 from uuid import UUID
 
@@ -70,13 +71,14 @@ async def verify(
         return await _check_copies(archive, one, crc=crc)
 
     failures = 0
-    async for findings in at_once(held, check):
-        failures = failures + 1 if findings[0].result == "unreadable" else 0
-        if failures >= limits.ARCHIVE_AUDIT_FAILURES:
-            raise Unavailable("audit the archive", findings[0].detail, "see whether its store is up")
-        for finding in findings:
-            metrics_archive.VERIFIED.labels(finding.result).inc()
-            yield finding
+    async with aclosing(at_once(held, check)) as found:
+        async for findings in found:
+            failures = failures + 1 if findings[0].result == "unreadable" else 0
+            if failures >= limits.ARCHIVE_AUDIT_FAILURES:
+                raise Unavailable("audit the archive", findings[0].detail, "see whether its store is up")
+            for finding in findings:
+                metrics_archive.VERIFIED.labels(finding.result).inc()
+                yield finding
 
 
 async def size_of(archive: Archive, *, like: str = "%", sample: int | None = None) -> int:
@@ -192,7 +194,7 @@ async def at_once(
     items: AsyncIterator[T],
     work: Callable[[T], Awaitable[R]],
     most: int = limits.ARCHIVE_AUDIT_OBJECTS,
-) -> AsyncIterator[R]:
+) -> AsyncGenerator[R, None]:
     """Yield the results of `work` on each item, in their order, with `most` of them under way."""
     under_way: deque[asyncio.Future[R]] = deque()
     try:

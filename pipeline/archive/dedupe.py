@@ -7,7 +7,7 @@ that decide at the same moment are settled by the unique indexes, and the loser 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -23,7 +23,7 @@ SAME_UUID = "Message with duplicate UUID not stored"
 SAME_CONTENT = "Message with duplicate topic, timestamp and payload not stored"
 
 
-class Subject(msgspec.Struct):
+class Subject(msgspec.Struct, gc=False):
     """A message to decide about.
 
     `uuid` is the one it has unless that is taken: its client's, or made up from where it stood. `taken`
@@ -37,7 +37,7 @@ class Subject(msgspec.Struct):
     is_client_uuid: bool
     content: Content
     place: Place | None
-    taken: set[UUID] = msgspec.field(default_factory=set)
+    taken: frozenset[UUID] = frozenset()
 
 
 class Stored(NamedTuple):
@@ -65,13 +65,13 @@ class Known(NamedTuple):
     contents: set[Content]
 
 
-class Duplicate(NamedTuple):
+class Duplicate(msgspec.Struct, frozen=True, gc=False):
     """The decision not to store a message, and why."""
 
     reason: str
 
 
-class Fresh(NamedTuple):
+class Fresh(msgspec.Struct, frozen=True, gc=False):
     """The decision to store a message under this uuid."""
 
     uuid: UUID
@@ -81,11 +81,13 @@ class Fresh(NamedTuple):
 Choice = Duplicate | Fresh
 
 
-def choose(subjects: Iterable[Subject], known: Known, rule: Rule) -> list[Choice]:
+def choose(subjects: Sequence[Subject], known: Known, rule: Rule) -> list[Choice]:
     """Decide about each subject in order; those to be stored count as stored for those after them.
 
-    `known` is changed: it gets what will be stored.
+    `known` may be changed: it gets what will be stored.
     """
+    if rule == "exact" and _all_new(subjects, known):
+        return [Fresh(subject.uuid, subject.is_client_uuid) for subject in subjects]
     choices: list[Choice] = []
     for subject in subjects:
         choice = _decide(subject, known, rule)
@@ -93,6 +95,15 @@ def choose(subjects: Iterable[Subject], known: Known, rule: Rule) -> list[Choice
             _remember(subject, choice, known, rule)
         choices.append(choice)
     return choices
+
+
+def _all_new(subjects: Sequence[Subject], known: Known) -> bool:
+    """Say at a glance that nothing is known of any subject and no two have anything in common."""
+    if any(known) or any(subject.taken for subject in subjects):
+        return False
+    places = {subject.place for subject in subjects}
+    uuids = {subject.uuid for subject in subjects}
+    return None not in places and len(places) == len(uuids) == len(subjects)
 
 
 def _decide(subject: Subject, known: Known, rule: Rule) -> Choice:
@@ -141,11 +152,12 @@ class Stretch(NamedTuple):
 
 def stretch(places: Sequence[Place]) -> Stretch | None:
     """Give the stretch of offsets places fill for the most part, None when they do not fill one."""
-    if len({place[:3] for place in places}) != 1:
-        return None
+    partitions = {(place.cluster, place.topic, place.partition) for place in places}
     offsets = [place.offset for place in places]
     first, last = min(offsets), max(offsets)
-    return Stretch(*places[0][:3], first, last) if last - first < 2 * len(places) else None
+    if len(partitions) > 1 or last - first >= 2 * len(places):
+        return None
+    return Stretch(*partitions.pop(), first, last)
 
 
 class Wanted(NamedTuple):

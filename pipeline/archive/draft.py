@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pipeline.archive import bson, dedupe
-from pipeline.archive.annotations import Annotations, base, circumstances, ours
+from pipeline.archive.annotations import Annotations, add_circumstances, add_ours, base
 from pipeline.archive.identity import Identity, identify
 from pipeline.archive.keys import archive_key
 from pipeline.archive.message import Content, Message
@@ -26,7 +26,7 @@ class Target(NamedTuple):
     object_max_bytes: int
 
 
-class Draft(dedupe.Subject, kw_only=True):
+class Draft(dedupe.Subject, kw_only=True, gc=False):
     """A message, what was computed from it once, and what is known of its way so far."""
 
     identity: Identity
@@ -126,23 +126,22 @@ def prepare(draft: Draft, choice: dedupe.Fresh, target: Target) -> Prepared:
     return Prepared(row_of(draft, document, where), encoded)
 
 
-def _annotate(draft: Draft, choice: dedupe.Fresh) -> dict[str, object]:
+def _annotate(draft: Draft, choice: dedupe.Fresh) -> Annotations:
     message = draft.message
-    return {
-        **base(
-            message,
-            uuid=choice.uuid,
-            is_client_uuid=choice.is_client_uuid,
-            crc32=draft.content.crc32,
-            public=draft.public,
-            media_type=draft.media_type,
-            text_fully_indexed=None if draft.text is None else draft.text.fully,
-        ),
-        **ours(message, added_headers=draft.identity.added),
-        **circumstances(
-            message, cluster=draft.cluster, ingest_time_ms=draft.ingest_time_ms, sha256=draft.sha256
-        ),
-    }
+    notes = base(
+        message,
+        uuid=choice.uuid,
+        is_client_uuid=choice.is_client_uuid,
+        crc32=draft.content.crc32,
+        public=draft.public,
+        media_type=draft.media_type,
+        text_fully_indexed=None if draft.text is None else draft.text.fully,
+    )
+    add_ours(notes, message, draft.identity.added)
+    add_circumstances(
+        notes, message, cluster=draft.cluster, ingest_time_ms=draft.ingest_time_ms, sha256=draft.sha256
+    )
+    return notes
 
 
 def recognise(draft: Draft, planned: Row, data: bytes) -> Row | None:

@@ -81,6 +81,6 @@ class Drafting:
 
 async def computed(messages: Sequence[Message], work: Callable[[], T]) -> T:
     """Run work over the bytes of messages, in a thread when it would hold up the event loop."""
-    if sum(len(message.payload) for message in messages) <= limits.ARCHIVE_INLINE_BYTES:
+    if sum([len(message.value or b"") for message in messages]) <= limits.ARCHIVE_INLINE_BYTES:
         return work()
     return await asyncio.to_thread(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 import msgspec
@@ -66,7 +67,7 @@ class GapsSeen(msgspec.Struct, frozen=True):
 
 
 async def look(log: Log | None, gaps: Gaps) -> GapsSeen:
-    """Compare the gaps of a topic with the log it was read from; never raises because the log is down.
+    """Compare the gaps of a topic with the log it was read from; never raises because that is down or slow.
 
     Only the first `limits.ARCHIVE_GAPS_EXPLAINED` gaps the log still reaches are looked for in it. `log`
     None means that the source of the archive is another log than the one at hand.
@@ -74,10 +75,13 @@ async def look(log: Log | None, gaps: Gaps) -> GapsSeen:
     bounds: dict[int, Bounds] = {}
     why = "" if log is not None else "the archive reads another log than this process does"
     try:
-        bounds = {} if log is None else await _bounds(log, gaps.topic)
-        causes = await _causes(log, gaps, bounds)
+        async with asyncio.timeout(limits.PROBE_SECONDS):
+            bounds = {} if log is None else await _bounds(log, gaps.topic)
+            causes = await _causes(log, gaps, bounds)
     except (Unavailable, NotFound) as error:
         causes, why = ["not looked"] * len(gaps.gaps), str(error)
+    except TimeoutError:
+        causes, why = ["not looked"] * len(gaps.gaps), f"no answer within {limits.PROBE_SECONDS:g} s"
     return GapsSeen(
         gaps.topic,
         _partitions(gaps, bounds),

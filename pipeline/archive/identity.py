@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from typing import NamedTuple
+
+import msgspec
+
+# A uuid.UUID in every respect, made and written ten times faster; nearly every message has one made.
+from asyncpg.pgproto.pgproto import UUID
 
 from pipeline.archive.message import Message
 from pipeline.log.port import Headers
 
 HEADER = "_id"
 _UUID_BYTES = 16
+_NAMESPACE = uuid.NAMESPACE_URL.bytes
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """What a message's headers say about it, and the headers it is stored with.
 
     `uuid` is the first valid `_id`, or made by us when `is_client_uuid` is false. `added` names those of
@@ -35,7 +40,7 @@ def identify(message: Message, cluster: str = "") -> Identity:
     headers = message.headers or ()
     for name, value in headers:
         if name == HEADER and value is not None and len(value) == _UUID_BYTES:
-            return Identity(uuid.UUID(bytes=value), True, headers)
+            return Identity(UUID(value), True, headers)
     made = made_uuid(message, cluster)
     return Identity(made, False, (*headers, (HEADER, made.bytes)), (HEADER,))
 
@@ -53,4 +58,12 @@ def made_uuid(message: Message, cluster: str = "", attempt: int = 0) -> uuid.UUI
         name = f"kafka:{label}{message.topic}/{message.timestamp_ms}/{digest}"
     else:
         name = f"kafka:{label}{message.topic}/{message.partition}/{message.offset}/{message.timestamp_ms}"
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"{name}#{attempt}" if attempt else name)
+    return _uuid5(f"{name}#{attempt}" if attempt else name)
+
+
+def _uuid5(name: str) -> uuid.UUID:
+    """Compute what `uuid.uuid5` does for a URL, as a quicker object (RFC 9562, section 5.5)."""
+    digest = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:_UUID_BYTES])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes(digest))

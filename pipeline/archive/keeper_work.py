@@ -58,7 +58,7 @@ class Group:
         self.records += records
         self.messages += messages
         self.shares.append((taken, len(records)))
-        self.size_bytes += sum([len(message.payload) for message in messages])
+        self.size_bytes += sum([len(record.value or b"") for record in records])
 
     @property
     def current(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from pipeline.log.port import Headers, Record
 TEST_HEADER = "_test"
 
 
-class Content(NamedTuple):
+class Content(msgspec.Struct, frozen=True, gc=False):
     """What upstream tells repeats by: topic, time in ms, CRC-32 of the payload."""
 
     topic: str
@@ -19,7 +19,7 @@ class Content(NamedTuple):
     crc32: int
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a message stood in Kafka. The time belongs to it because a re-created topic reuses offsets."""
 
     cluster: str
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     timestamp_ms: int
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message with everything the broker says about it (archive contract, section 4).
 
     `partition` and `offset` are None together, for messages that never stood in a log (a mock source, an
@@ -69,7 +69,10 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def is_test(self) -> bool:
         """Say whether its sender marked it as a test, which the archive skips unless told otherwise."""
-        return any(name == TEST_HEADER for name, _ in self.headers or ())
+        for name, _ in self.headers or ():  # Quicker than any() over as few as there are.
+            if name == TEST_HEADER:
+                return True
+        return False
 
     def place(self, cluster: str) -> Place | None:
         """Give where it stood in the log of that cluster, None when it never stood in one."""

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a message.
 
     ``stored``: its object and row are durable, under `uuid` and `key`. ``duplicate``: it was stored

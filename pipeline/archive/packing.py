@@ -43,7 +43,7 @@ Chosen = tuple[Draft, Fresh]
 class _Pack(NamedTuple):
     """A pack ready to be written."""
 
-    pieces: list[bytes]
+    data: bytes
     rows: list[Row]
     written: Written
 
@@ -69,17 +69,26 @@ class PackWriter:
         self._cluster = cluster
 
     async def store(self, messages: Sequence[Message]) -> list[Outcome]:
-        """Store messages of one partition, in order of offset, and return what became of each.
+        """Store messages and return what became of each, in the order given.
 
-        Promises and errors are those of `ArchiveWriter.store`.
+        Those of the partition of the first one are packed, and the others stored alone. Promises and errors
+        are those of `ArchiveWriter.store`.
         """
         drafts = await self._alone.drafts(messages)
-        small = [each for each in drafts if each.place and len(each.message.payload) <= self._pack_bytes]
+        small = sorted((draft for draft in drafts if self._is_packed(draft, messages[0])), key=_offset)
         for _ in range(limits.ARCHIVE_SETTLE_ROUNDS):
             pending = [draft for draft in small if draft.outcome is None]
             if not pending or not await self._settle(pending):
                 break
         return await self._alone.settle(drafts)
+
+    def _is_packed(self, draft: Draft, first: Message) -> bool:
+        message = draft.message
+        return (
+            draft.place is not None
+            and len(message.payload) <= self._pack_bytes
+            and (message.topic, message.partition) == (first.topic, first.partition)
+        )
 
     async def finish_left(self, topic: str, partition: int) -> None:
         """Make rows of the packs of a partition that somebody wrote and did not finish.
@@ -124,27 +133,27 @@ class PackWriter:
 
         One that is under way is used for the part it was made for; its object is not there.
         """
-        first = _offset(fresh[0])
+        first = _offset(fresh[0][0])
         ahead = [manifest for manifest in unfinished if manifest.last_offset >= first]
         if ahead and ahead[0].first_offset <= first:
-            return [each for each in fresh if _offset(each) <= ahead[0].last_offset], ahead[0]
+            return [each for each in fresh if _offset(each[0]) <= ahead[0].last_offset], ahead[0]
         if ahead:
-            fresh = [each for each in fresh if _offset(each) < ahead[0].first_offset]
+            fresh = [each for each in fresh if _offset(each[0]) < ahead[0].first_offset]
         return fresh, await self._rows.claim(self._new_plan(fresh))
 
     def _new_plan(self, fresh: Sequence[Chosen]) -> Plan:
         draft = fresh[0][0]
         uuid = made_uuid(draft.message, draft.cluster)
-        cluster, topic, partition, first_offset, timestamp_ms = _place(draft)
+        place = _place(draft)
         return Plan(
-            cluster=cluster,
-            topic=topic,
-            kafka_partition=partition,
-            first_offset=first_offset,
-            last_offset=_offset(fresh[-1]),
-            timestamp=timestamp_ms,
+            cluster=place.cluster,
+            topic=place.topic,
+            kafka_partition=place.partition,
+            first_offset=place.offset,
+            last_offset=_offset(fresh[-1][0]),
+            timestamp=place.timestamp_ms,
             ingest_time=draft.ingest_time_ms,
-            key=pack_key(topic, timestamp_ms, uuid, self._target.prefix),
+            key=pack_key(place.topic, place.timestamp_ms, uuid, self._target.prefix),
             bucket=self._target.bucket,
         )
 
@@ -163,7 +172,7 @@ class PackWriter:
             return True  # Something was refused: what was its duplicate may have to be stored.
         try:
             with step("put", metrics_archive.PUT_SECONDS.labels("packs")):
-                await self._objects.put(manifest.key, b"".join(pack.pieces), only_if_absent=True)
+                await self._objects.put(manifest.key, pack.data, only_if_absent=True)
         except Conflict:
             return await self._take_over(manifest, [draft for draft, _ in chosen])
         # True from here: the object is durable, and its manifest tells of it.
@@ -173,7 +182,7 @@ class PackWriter:
     def _encode(self, manifest: Manifest, chosen: Sequence[Chosen]) -> _Pack | None:
         pieces: list[bytes] = []
         rows: list[Row] = []
-        offset, whole_crc32, refused = 0, 0, False
+        offset, refused = 0, False
         for draft, choice in chosen:
             draft.ingest_time_ms = manifest.ingest_time
             try:
@@ -182,13 +191,15 @@ class PackWriter:
                 draft.outcome = Outcome("refused", str(error))
                 refused = True
                 continue
-            data = document.encoded.joined()
-            where = Location(manifest.key, manifest.bucket, len(data), zlib.crc32(data), offset)
+            encoded = document.encoded
+            where = Location(manifest.key, manifest.bucket, encoded.size_bytes, encoded.crc32(), offset)
             rows.append(row_of(draft, document, where))
-            pieces.append(data)
-            offset += len(data)
-            whole_crc32 = zlib.crc32(data, whole_crc32)
-        return None if refused else _Pack(pieces, rows, Written(len(rows), offset, whole_crc32))
+            pieces += encoded
+            offset += encoded.size_bytes
+        if refused:
+            return None
+        data = b"".join(pieces)
+        return _Pack(data, rows, Written(len(rows), offset, zlib.crc32(data)))
 
     async def _record(self, manifest: Manifest, pack: _Pack, drafts: Sequence[Draft]) -> bool:
         texts = {row.uuid: each.text for each, row in zip(drafts, pack.rows, strict=True) if each.text}
@@ -250,13 +261,13 @@ def _settle_found(drafts: Iterable[Draft], rows: Iterable[Row]) -> None:
             draft.outcome = Outcome("stored", "", row.uuid, row.is_client_uuid, row.key)
 
 
-def _offset(chosen: Chosen) -> int:
-    return _place(chosen[0]).offset
+def _offset(draft: Draft) -> int:
+    return _place(draft).offset
 
 
 def _part(drafts: Sequence[Draft]) -> Stretch:
     first, last = _place(drafts[0]), _place(drafts[-1])
-    return Stretch(*first[:3], first.offset, last.offset)
+    return Stretch(first.cluster, first.topic, first.partition, first.offset, last.offset)
 
 
 def _place(draft: Draft) -> Place:

@@ -5,10 +5,9 @@ The message itself is in the archive; whoever reads the placeholder downloads it
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import NamedTuple
-
-import msgspec
 
 from pipeline.archive.identity import HEADER
 from pipeline.archive.message import TEST_HEADER
@@ -41,9 +40,14 @@ def placeholder(endpoint: str, archived: uuid.UUID, *, test: bool = False) -> Pl
     if test:
         headers.append((TEST_HEADER, b"true"))
     headers.append((FORMAT_HEADER, b"external"))
-    return Placeholder(msgspec.json.encode({"url": url}), tuple(headers))
+    return Placeholder(_json({"url": url}), tuple(headers))
 
 
 def announcement(endpoint: str) -> bytes:
     """Make the message for `METADATA_TOPIC` that tells clients where to upload."""
-    return msgspec.json.encode({_ENDPOINT: endpoint.rstrip("/")})
+    return _json({_ENDPOINT: endpoint.rstrip("/")})
+
+
+def _json(members: dict[str, str]) -> bytes:
+    """Write JSON just as clients write it, blanks included: the same placeholder has the same bytes."""
+    return json.dumps(members).encode()

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline import limits
@@ -36,7 +37,7 @@ WHERE coalesce(m.cluster, '') = $1 AND m.topic = $2 AND m.kafka_partition = $3
 _WITHOUT_PLACE = "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = ANY($1) AND kafka_offset IS NULL)"
 
 _UUIDS = """
-SELECT found.* FROM unnest($1::uuid[]) AS asked(uuid)
+SELECT found.* FROM unnest(string_to_array($1, ',')::uuid[]) AS asked(uuid)
 CROSS JOIN LATERAL (SELECT m.uuid, m.topic, m."timestamp", m.message_crc32, m.sha256
     FROM messages m WHERE m.uuid = asked.uuid LIMIT 1) AS found
 """
@@ -81,21 +82,28 @@ _ARRAYS = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(Row._fiel
 # Upstream's trigger, where a database has it, keeps the statistics itself.
 _COUNTED = """
 INSERT INTO topics AS t (topic, e_timestamp, l_timestamp, n_messages)
-SELECT topic, min("timestamp"), max("timestamp"), count(*) FROM {added}
-WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
-    WHERE tgrelid = 'messages'::regclass AND tgname = 'trigger_update_topics')
-GROUP BY topic ORDER BY topic
+{added} ORDER BY topic
 ON CONFLICT (topic) DO UPDATE SET
     e_timestamp = least(t.e_timestamp, excluded.e_timestamp),
     l_timestamp = greatest(t.l_timestamp, excluded.l_timestamp),
     n_messages = coalesce(t.n_messages, 0) + excluded.n_messages
 """
-_COUNT = _COUNTED.format(added='unnest($1::text[], $2::bigint[]) AS added (topic, "timestamp")')
+_UNLESS_TRIGGERED = """
+WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
+    WHERE tgrelid = 'messages'::regclass AND tgname = 'trigger_update_topics')
+"""
+_COUNT = _COUNTED.format(
+    added="SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])"
+    f" AS added (topic, earliest, latest, n) {_UNLESS_TRIGGERED}"
+)
+_ADDED = f"""
+SELECT topic, min("timestamp"), max("timestamp"), count(*) FROM added {_UNLESS_TRIGGERED} GROUP BY topic
+"""  # noqa: S608 -- no values
 _INSERT = f"""
 WITH added AS (
     INSERT INTO messages ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS})
     ON CONFLICT DO NOTHING RETURNING uuid, topic, "timestamp"
-), counted AS ({_COUNTED.format(added="added")})
+), counted AS ({_COUNTED.format(added=_ADDED)})
 SELECT uuid FROM added
 """  # noqa: S608 -- column names of ours only
 
@@ -103,7 +111,8 @@ SELECT uuid FROM added
 async def known(connection: AsyncConnection, wanted: Wanted, rule: Rule) -> Known:
     """Ask what is stored of the places, uuids and contents wanted."""
     places = await _places(connection, wanted.places)
-    result = await connection.exec_driver_sql(_UUIDS, (wanted.uuids,))
+    # As one text: the driver takes several times as long over a list.
+    result = await connection.exec_driver_sql(_UUIDS, (",".join(map(str, wanted.uuids)),))
     uuids = {
         UUID(int=row.uuid.int): Stored(Content(row.topic, row.timestamp, row.message_crc32), row.sha256)
         for row in result
@@ -119,7 +128,7 @@ async def _places(connection: AsyncConnection, wanted: Sequence[Place]) -> set[P
         result = await connection.exec_driver_sql(_STRETCH, tuple(asked))
         where = asked.cluster, asked.topic, asked.partition
         return {Place(*where, row.kafka_offset, row.timestamp) for row in result}
-    result = await connection.exec_driver_sql(_PLACES, tuple(map(list, zip(*wanted, strict=True))))
+    result = await connection.exec_driver_sql(_PLACES, _columns(wanted))
     return {wanted[n - 1] for n in result.scalars()}
 
 
@@ -129,9 +138,13 @@ async def _contents(connection: AsyncConnection, wanted: Collection[Content], ru
         if not (await connection.exec_driver_sql(_WITHOUT_PLACE, (topics,))).scalar_one():
             return set()
     listed = list(wanted)
-    columns = tuple(map(list, zip(*listed, strict=True)))
-    result = await connection.exec_driver_sql(_CONTENTS, (*columns, rule == "upstream"))
+    result = await connection.exec_driver_sql(_CONTENTS, (*_columns(listed), rule == "upstream"))
     return {listed[n - 1] for n in result.scalars()}
+
+
+def _columns(listed: Sequence[Place] | Sequence[Content]) -> tuple[list[Any], ...]:
+    rows = [msgspec.structs.astuple(each) for each in listed]
+    return tuple(map(list, zip(*rows, strict=True)))
 
 
 async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
@@ -156,6 +169,9 @@ async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     for start in range(0, len(rows), limits.ARCHIVE_COPY_ROWS):
         some = rows[start : start + limits.ARCHIVE_COPY_ROWS]
         await driver.copy_records_to_table("messages", records=some, columns=Row._fields)
-    topics, times = [row.topic for row in rows], [row.timestamp for row in rows]
-    await connection.exec_driver_sql(_COUNT, (topics, times))
+    times: dict[str, list[int]] = {}
+    for row in rows:
+        times.setdefault(row.topic, []).append(row.timestamp)
+    counts = list(times), list(map(min, times.values())), list(map(max, times.values()))
+    await connection.exec_driver_sql(_COUNT, (*counts, list(map(len, times.values()))))
     return {row.uuid for row in rows}

@@ -216,8 +216,13 @@ class Journal:
             await asyncio.to_thread(file.close)
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
+        working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
         try:
-            return await asyncio.to_thread(work, *arguments)
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            # A thread goes on when nobody waits for it: the file must not be closed under its hands.
+            await asyncio.wait([working])
+            raise
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else Unavailable
             name = self._path or "of this run"

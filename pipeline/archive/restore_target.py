@@ -20,6 +20,9 @@ from pipeline.log.topic_config import check_spec
 KAFKA_DEFAULT_MAX_BYTES = 1_048_588
 """What a topic of Kafka takes when max.message.bytes is not set on it and brokers keep their default."""
 
+KAFKA_DEFAULT_KEPT_MS = 7 * 24 * 3600 * 1000
+"""How long Kafka keeps messages when neither topic nor brokers say otherwise."""
+_DAY_MS = 24 * 3600 * 1000
 _KEPT_FOR_EVER = {"retention.ms": "-1"}
 
 
@@ -94,8 +97,7 @@ def _check_times(specs: Collection[TopicSpec]) -> None:
 
 def _target(spec: TopicSpec, *, made: bool) -> Target:
     """Say what fits into a topic; in a log that keeps no replicas, an embedded one, as much as in any."""
-    embedded = spec.replicas == 0
-    if made or embedded:
+    if made or _is_embedded(spec):
         allowed = limits.KAFKA_MESSAGE_MAX_BYTES
     else:
         allowed = int(spec.config.get("max.message.bytes", KAFKA_DEFAULT_MAX_BYTES))
@@ -107,21 +109,34 @@ def _warnings(
     plan: Plan, names: Mapping[str, str], there: Mapping[str, TopicSpec], clock: Clock
 ) -> list[str]:
     """Name the topics that will remove soon what is old when it arrives."""
-    now_ms = int(clock.unix() * 1000)
-    warnings: dict[str, str] = {}
+    oldest: dict[str, int] = {}
     for each in plan.selected():
         name = names[each.topic]
-        kept_ms = int(there[name].config.get("retention.ms", -1)) if name in there else -1
-        if 0 <= kept_ms < now_ms - each.earliest_ms:
-            warnings[name] = (
-                f"topic {name} keeps messages for {kept_ms / 1000:,.0f} s by their own time:"
-                " what is older will be removed soon; raise its retention.ms"
-            )
-        elif "compact" in (there[name].config.get("cleanup.policy", "") if name in there else ""):
-            warnings[name] = (
+        oldest[name] = min(oldest.get(name, each.earliest_ms), each.earliest_ms)
+    now_ms = int(clock.unix() * 1000)
+    warnings = []
+    for name, spec in sorted(there.items()):
+        kept_ms = _kept_ms(spec)
+        if "compact" in spec.config.get("cleanup.policy", ""):
+            warnings.append(
                 f"topic {name} is compacted: of messages with one key only the newest will stay"
             )
-    return [warnings[name] for name in sorted(warnings)]
+        elif 0 <= kept_ms < now_ms - oldest[name]:
+            warnings.append(
+                f"topic {name} keeps messages for {kept_ms // _DAY_MS} days by their own time, and some are"
+                " older: they will be removed within minutes; set its retention.ms to -1"
+            )
+    return warnings
+
+
+def _kept_ms(spec: TopicSpec) -> int:
+    """Say how long a topic keeps messages, -1 for ever; of Kafka's brokers the default is assumed."""
+    default = -1 if _is_embedded(spec) else KAFKA_DEFAULT_KEPT_MS
+    return int(spec.config.get("retention.ms", default))
+
+
+def _is_embedded(spec: TopicSpec) -> bool:
+    return spec.replicas == 0
 
 
 async def make_topics(destination: Log, missing: Sequence[TopicSpec]) -> list[str]:

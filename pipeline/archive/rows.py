@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -79,34 +80,41 @@ def make_row(
     Raises:
         KeyError: One of upstream's is not. ValueError: A hash is none.
     """
-    ingest_time = annotations.get("ingest_time")
-    sha256 = annotations.get("sha256")
+    note = annotations.get
+    ingest_time, sha256 = note("ingest_time"), note("sha256")
+    # By position, which takes half the time; in the order of the fields.
     return Row(
-        topic=topic,
-        timestamp=timestamp_ms,
-        uuid=uuid,
-        size=where.size_bytes,
-        key=where.key,
-        bucket=where.bucket,
-        crc32=where.crc32,
-        is_client_uuid=annotations["con_is_client_uuid"],
-        public=annotations.get("public", False),
-        direct_upload=annotations.get("direct_upload", False),
-        message_crc32=int(annotations["con_message_crc32"]),
-        title=storable_text(annotations.get("title", "")),
-        sender=storable_text(annotations.get("sender", "")),
-        media_type=storable_text(annotations.get("media_type", "")),
-        file_name=storable_text(annotations.get("file_name", "")),
-        originator=storable_text(annotations.get("originator", "")),
-        kafka_partition=annotations.get("partition"),
-        kafka_offset=annotations.get("offset"),
-        cluster=annotations.get("cluster"),
-        ingested_at=None if ingest_time is None else _EPOCH + dt.timedelta(milliseconds=ingest_time),
-        sha256=None if sha256 is None else bytes.fromhex(sha256),
-        layout=layout,
-        event_key=event_key(record_key),
-        pack_offset=where.pack_offset,
+        topic,
+        timestamp_ms,
+        uuid,
+        where.size_bytes,
+        where.key,
+        where.bucket,
+        where.crc32,
+        annotations["con_is_client_uuid"],
+        note("public", False),
+        note("direct_upload", False),
+        int(annotations["con_message_crc32"]),
+        storable_text(note("title", "")),
+        storable_text(note("sender", "")),
+        storable_text(note("media_type", "")),
+        storable_text(note("file_name", "")),
+        storable_text(note("originator", "")),
+        note("partition"),
+        note("offset"),
+        note("cluster"),
+        None if ingest_time is None else _moment(ingest_time),
+        None if sha256 is None else bytes.fromhex(sha256),
+        layout,
+        event_key(record_key),
+        where.pack_offset,
     )
+
+
+@lru_cache(maxsize=limits.ARCHIVE_BATCH_MESSAGES)
+def _moment(unix_ms: int) -> dt.datetime:
+    """Give the moment of a time; the messages of a batch share one."""
+    return _EPOCH + dt.timedelta(milliseconds=unix_ms)
 
 
 def found_row(document: bytes, key: str, bucket: str, pack_offset: int | None = None) -> Row:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive.dedupe import Known, Rule, Stored, Wanted
-from pipeline.archive.message import Content
+from pipeline.archive.message import Content, Place
 from pipeline.archive.rows import Row
 from pipeline.database.columns import utc_text
 
@@ -63,14 +64,14 @@ async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
 
 async def known(connection: AsyncConnection, wanted: Wanted, rule: Rule) -> Known:
     """Ask what is stored of the places, uuids and contents wanted."""
-    result = await connection.exec_driver_sql(_PLACES, (json.dumps(wanted.places),))
+    result = await connection.exec_driver_sql(_PLACES, (_json(wanted.places),))
     places = {wanted.places[n] for n in result.scalars()}
     result = await connection.exec_driver_sql(_UUIDS, (json.dumps([str(uuid) for uuid in wanted.uuids]),))
     uuids = {
         UUID(row.uuid): Stored(Content(row.topic, row.timestamp, row.message_crc32), row.sha256)
         for row in result
     }
-    asked = (json.dumps(wanted.contents), rule == "upstream")
+    asked = (_json(wanted.contents), rule == "upstream")
     result = await connection.exec_driver_sql(_CONTENTS, asked)
     contents = {wanted.contents[n] for n in result.scalars()}
     return Known(places, uuids, contents)
@@ -83,6 +84,10 @@ async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     await connection.exec_driver_sql(_COUNT, (last,))
     added = await connection.exec_driver_sql(_ADDED, (last,))
     return {UUID(uuid) for uuid in added.scalars()}
+
+
+def _json(listed: Sequence[Place] | Sequence[Content]) -> str:
+    return json.dumps([msgspec.structs.astuple(each) for each in listed])
 
 
 def _values(row: Row) -> tuple[object, ...]:

@@ -189,7 +189,7 @@ class ArchiveWriter:
             log.warning(
                 "another uuid is used, an object lies under this one", key=planned.key, reason=reason
             )
-            draft.taken.add(planned.uuid)
+            draft.taken |= {planned.uuid}
         return row
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import archive_tidying, output
+from pipeline.cli import archive_announce, archive_gaps, archive_tidying, archive_user, output
 from pipeline.cli.archive_options import Crc, SettingsArchive, end
 
 # What prints loads the database's and the store's libraries, so each command loads it for itself.
@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
     group.command("inspect")(inspect)
     group.command("uuids")(uuids)
     group.command("parked")(parked)
+    archive_gaps.register(group)
     archive_tidying.register(group)
+    archive_announce.register(group)
+    archive_user.register(group)
     app.add_typer(group, name="archive")
 
 

@@ -59,7 +59,7 @@ def status(on: OnArchive, *, as_json: bool = False) -> int:
         _print_period(period)
     if found.newest_ms is not None:
         typer.echo(time_text(found.newest_ms))
-        rows = [(row.id, row.topic, str(row.uuid), row.size, row.key) for row in found.newest]
+        rows = [(str(row.id), row.topic, str(row.uuid), row.size, row.key) for row in found.newest]
         _print(table(("id", "topic", "uuid", "size", "key"), rows))
     if found.parked:
         output.note(f"{found.parked:,} messages could not be stored and are parked")
@@ -342,7 +342,7 @@ def clean_duplicates(
     on: OnArchive, *, count_only: bool = False, limit: int = 20, quiet: bool = False
 ) -> int:
     """Delete rows that repeat an older one, asking first unless `quiet`; 1 when the answer is no."""
-    shown, groups, rows = on(partial(_repeated, most=limit))
+    shown, groups, rows = on(partial(_repeated, most=limit, count_only=count_only))
     typer.echo("uuid test:")  # the tables of ours hold no uuid twice
     typer.echo("server side test:")
     for group in shown:
@@ -363,8 +363,12 @@ def clean_duplicates(
     return 0
 
 
-async def _repeated(archive: Archive, most: int) -> tuple[list[cleaning.Group], int, int]:
+async def _repeated(
+    archive: Archive, most: int, *, count_only: bool
+) -> tuple[list[cleaning.Group], int, int]:
     """Give the first groups, and count all and the rows in them that are not the oldest."""
+    if not count_only:
+        cleaning.check_not_protected(archive)
     shown: list[cleaning.Group] = []
     groups = rows = 0
     async for group in cleaning.groups(archive):

@@ -222,6 +222,7 @@ def restore(
         dry_run=dry_run,
         verify=check,
         external_url=settings.archive.external_url,
+        replicas=settings.events.replicas,
         offset_map=offset_map,
     )
     on = SettingsArchive(context, data)

@@ -89,6 +89,8 @@ async def _check(settings: Settings) -> list[dict[str, Any]]:
         ("database", settings.database, parts.database),
         ("index", settings.index, parts.index),
     ]
+    if settings.archive.backup:
+        pieces.append(("archive.backup", settings.archive.backup, parts.archived))
     return [await _try(name, _masked(url), piece.open, piece.close) for name, url, piece in pieces]
 
 

@@ -27,6 +27,8 @@ DEFAULT_STANZAS: Final[Mapping[Kind, str]] = {
     "source": "mock-hop",
     "store": "mock-store",
 }
+_POLICY_SERVER: Final = "hopauth-api-url"
+_POLICY_TOPICS: Final = "/v1/topics"
 _TRUE: Final = {"true", "yes", "on", "1"}
 _FALSE: Final = {"false", "no", "off", "0"}
 _LEVELS: Final = {"DEBUG": "DEBUG", "INFO": "INFO", "WARN": "WARNING", "WARNING": "WARNING"} | {
@@ -166,21 +168,32 @@ def _flat(content: Mapping[str, Any], origin: str, environment: Mapping[str, str
     found: dict[str, Value] = {}
     for spelled, value in content.items():
         name = spelled.replace("_", "-")
-        key = FLAT.get(name) or KEYS.get(name)
-        if key is None:
+        if name in FLAT:
+            found |= _flat_key(name, value, f"{origin}: {spelled}")
+        elif name in KEYS:
+            found[name] = formed(KEYS[name], value, f"{origin}: {spelled}")
+        else:
             raise _unknown(f"{origin}: {spelled}", "there is no such key", [*FLAT, *KEYS])
-        found[key.name] = formed(key, value, f"{origin}: {spelled}")
     for name, key in FLAT.items():
         variable = name.upper().replace("-", "_")
         if key.environment and environment.get(variable):
-            found[key.name] = formed(key, environment[variable], f"environment {variable}")
+            found |= _flat_key(name, environment[variable], f"environment {variable}")
     return found
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Value]:
-    return {
-        FLAT[name].name: formed(FLAT[name], value, f"option --{name}") for name, value in options.items()
-    }
+    found: dict[str, Value] = {}
+    for name, value in options.items():
+        found |= _flat_key(name, value, f"option --{name}")
+    return found
+
+
+def _flat_key(name: str, value: Any, origin: str) -> dict[str, Value]:
+    key = FLAT[name]
+    found = formed(key, value, origin)
+    if name == _POLICY_SERVER:  # the second generation names the server, we what is asked there
+        found = f"{str(found).rstrip('/')}{_POLICY_TOPICS}"
+    return {key.name: found}
 
 
 def _overriding(environment: Mapping[str, str]) -> dict[str, Value]:

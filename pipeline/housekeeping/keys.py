@@ -35,11 +35,13 @@ class Key(NamedTuple):
     environment: bool = True
 
 
+LOG_FORMAT: Final = "%(asctime)s:%(filename)s:%(levelname)s:%(message)s"
+
 _LOG: Final = (
     Key("log-type", "log", "says where the log goes, for people", "log-tty"),
     Key("filename", "log", "log file instead of standard error"),
     Key("level", "log", "DEBUG, INFO, WARNING or ERROR", "DEBUG", flat="log-level"),
-    Key("format", "log", "console, json, or a format of Python's logging", "console", flat="log-format"),
+    Key("format", "log", "a format of Python's logging, console, or json", LOG_FORMAT, flat="log-format"),
 )
 
 _DATABASE: Final = (
@@ -101,7 +103,13 @@ _SOURCE: Final = (
     Key("hop-hostname", "source", "host of the broker", "localhost", flat="kafka-hostname"),
     Key("hop-port", "source", "its port", 9092, "number", flat="kafka-port"),
     Key("hop-username", "source", "user to log in as", flat="kafka-username"),
-    Key("hop-groupname", "source", "consumer group, after the user's name", flat="kafka-groupname"),
+    Key(
+        "hop-groupname",
+        "source",
+        "consumer group, after the user's name",
+        "archive",
+        flat="kafka-groupname",
+    ),
     Key("hop-protocol", "source", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
     Key("hop-mechanism", "source", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
     Key("hop-ca-file", "source", "authorities that signed the broker, PEM"),

@@ -8,6 +8,7 @@ belongs to results.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 import structlog
@@ -54,8 +55,9 @@ def _formatter(form: str) -> logging.Formatter:
 
 
 class _Formatter(logging.Formatter):
-    """Writes structured events as text into a format of Python's logging."""
+    """Writes structured events as text into a format of Python's logging; times are UTC."""
 
+    converter = staticmethod(time.gmtime)
     _render = structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)
 
     def format(self, record: logging.LogRecord) -> str:

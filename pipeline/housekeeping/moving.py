@@ -94,7 +94,7 @@ def restore(
         verify=verify,
         external_url=config.text("external-url"),
     )
-    destination = prepared(source_log, config, scratch)
+    destination = prepared(source_log, config)
     end(archive_moving.restore(OnArchive(config, scratch), destination, selection, options, as_json=True))
 
 

@@ -11,13 +11,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline import settings as headrace
 from pipeline.app import archive_of, make_parts
 from pipeline.archive.archive import Archive
 from pipeline.cli.loop import run_loop
+from pipeline.clock import SystemClock
 from pipeline.errors import SettingError
 from pipeline.housekeeping.config import Config
 from pipeline.housekeeping.settings import STORE, Use, settings_of
 from pipeline.housekeeping.source import connection_of
+from pipeline.log.location import make_log
 from pipeline.log.port import Log
 from pipeline.settings import Settings
 
@@ -87,7 +90,7 @@ class OnArchive:
 
 
 @asynccontextmanager
-async def source_log(config: Config, scratch: Path) -> AsyncIterator[Log]:
+async def source_log(config: Config) -> AsyncIterator[Log]:
     """Open the log of a configuration's source, real or embedded, while the block runs.
 
     Raises:
@@ -98,7 +101,7 @@ async def source_log(config: Config, scratch: Path) -> AsyncIterator[Log]:
     if kind == "mock":
         raise SettingError("open the source", "it is a mock, which has no topics", "choose another with -H")
     if kind == "local":
-        log = make_parts(await settings_of(config, scratch=scratch, uses=())).log
+        log = make_log(headrace.load().settings, SystemClock())
     else:
         from pipeline.log.kafka.log import KafkaLog
 

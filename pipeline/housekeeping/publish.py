@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final, Literal
 
 from pipeline.cli import output
 from pipeline.cli.loop import run_loop
-from pipeline.housekeeping import test_data
+from pipeline.errors import BadInput
+from pipeline.housekeeping import mock_source, test_data
 from pipeline.housekeeping.config import Config
 from pipeline.housekeeping.opened import source_log
 from pipeline.housekeeping.source import group_of, login_of
@@ -20,50 +21,61 @@ _ANSWERS: Final[dict[str, Answer]] = {"s": "skip", "q": "stop asking"}
 
 
 def ask(case: Case) -> Answer:
-    """Ask the person at the terminal whether to send a case; no answer means yes."""
-    text = input(f"send {case.name}? [s: skip, q: stop asking, else send] ")
-    return _ANSWERS.get(text.strip().lower(), "send")
+    """Ask the person at the terminal whether to send a case; no answer means yes.
+
+    Raises:
+        BadInput: Nobody is there to answer.
+    """
+    sys.stderr.write(f"send {case.name}? [s: skip, q: stop asking, else send] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer:
+        raise BadInput(f"ask whether to send {case.name}", "nobody answers", "leave out --ask")
+    return _ANSWERS.get(answer.strip().lower(), "send")
 
 
-def publish(config: Config, scratch: Path, asking: Callable[[Case], Answer] | None) -> None:
+def publish(config: Config, asking: Callable[[Case], Answer] | None) -> None:
     """Send the known test data to the test topic, the end marker last; say what was sent.
 
-    The topic is made when it is not there. A mock source is told about and sent nothing.
+    The topic is made when it is not there. A mock source is sent nothing.
 
     Args:
         config: Names the broker and the test topic.
-        scratch: Folder that is gone when the command ends.
-        asking: Asked before each case, until it says to stop; None sends all.
+        asking: Asked before each case is sent, until it says to stop; None sends all.
 
     Raises:
         SettingError: No test topic is named, or the broker cannot be what the configuration says.
         Unavailable: It does not answer.
     """
-    topic = config.wanted("hop-test-topic") if config.text("hop-type") != "mock" else "mock.topic"
-    chosen = list(_chosen(asking))
-    if config.text("hop-type") != "mock":
-        run_loop(_send(config, scratch, topic, chosen))
-    output.print_rows(("topic", "bytes", "case"), [(topic, len(c.payload), c.name) for c in chosen])
+    mock = config.text("hop-type") == "mock"
+    topic = mock_source.TOPIC if mock else config.wanted("hop-test-topic")
+    for cases in _groups(asking):
+        if not mock:
+            run_loop(_send(config, topic, cases))
+        rows = [(topic, len(case.payload), case.name) for case in cases]
+        output.print_rows(("topic", "bytes", "case"), rows)
 
 
-def _chosen(asking: Callable[[Case], Answer] | None) -> Iterator[Case]:
-    for case in test_data.cases():
-        answer = asking(case) if asking else "send"
+def _groups(asking: Callable[[Case], Answer] | None) -> Iterator[list[Case]]:
+    """Yield what is sent before the next question: one case, or all that are left."""
+    cases = iter(test_data.cases())
+    for case in cases:
+        answer = asking(case) if asking else "stop asking"
         if answer == "stop asking":
-            asking = None
-        if answer != "skip":
-            yield case
+            yield [case, *cases]
+        elif answer == "send":
+            yield [case]
 
 
-async def _send(config: Config, scratch: Path, topic: str, chosen: list[Case]) -> None:
-    async with source_log(config, scratch) as log:
+async def _send(config: Config, topic: str, cases: list[Case]) -> None:
+    async with source_log(config) as log:
         if topic not in await log.topics():
             await log.create_topics([TopicSpec(topic)])
-        for case in chosen:  # one after the other: the order is part of the test
+        for case in cases:  # one after the other: the order is part of the test
             await log.append([case.record(topic)])
 
 
-def read_dry(config: Config, scratch: Path) -> int:
+def read_dry(config: Config) -> int:
     """Acknowledge everything in the test topic for the group that archives, and say how much it was.
 
     A mock source has nothing to read.
@@ -73,13 +85,13 @@ def read_dry(config: Config, scratch: Path) -> int:
     """
     if config.text("hop-type") == "mock":
         return 0
-    return run_loop(_read_dry(config, scratch))
+    return run_loop(_read_dry(config))
 
 
-async def _read_dry(config: Config, scratch: Path) -> int:
+async def _read_dry(config: Config) -> int:
     topic = config.wanted("hop-test-topic")
     group = group_of(config, await login_of(config))
-    async with source_log(config, scratch) as log:
+    async with source_log(config) as log:
         count = (await log.topics()).get(topic, 0)
         bounds = await log.bounds([TopicPartition(topic, number) for number in range(count)])
         read = await log.committed(group, list(bounds))

@@ -26,7 +26,6 @@ _SAME: Final[Mapping[str, str]] = {
     "text-index-message-size-limit": "archive.text_message_max_bytes",
     "text-index-size-limit": "archive.text_max_characters",
     "hop-topic-refresh-interval-seconds": "archive.refresh_seconds",
-    "protected": "archive.protected",
     "read-only": "archive.read_only",
     "cors-origins": "archive.cors_origins",
     "cors-origin-regex": "archive.cors_origin_regex",
@@ -72,6 +71,8 @@ async def settings_of(
             overrides.setdefault(section, {})[leaf] = _value(config, key)
     archive: dict[str, Any] = overrides.setdefault("archive", {})
     archive |= {"prefix": "", "source": "", **_topics(config, test_run=test_run)}
+    if config.flag("protected") or config.flag("read-only"):
+        archive["protected"] = True
     if "store" in uses:
         overrides["objects"] = store.url(config)
         copies = all_copies or config.text("store-backup-mode") == "copy"

@@ -14,21 +14,23 @@ from pipeline.log.connection import KafkaConnection
 from pipeline.log.location import ALLOWED, connection_to, kafka_address
 from pipeline.settings import KafkaSettings
 
+_KAFKA: Final = ("hop", "kcat")
 _RANDOM_GROUP: Final = "*random*"
 _RANDOM_GROUPS: Final = 10_000
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
 async def source_settings(config: Config) -> dict[str, Any]:
-    """Return the settings below `archive` that say where messages come from."""
-    if config.text("hop-type") not in {"hop", "kcat"}:
-        return {}
+    """Return the settings below `archive` that say where messages come from, and who reads them.
+
+    Raises:
+        SettingError: A login cannot be used, or is needed and missing. Unavailable: AWS does not answer.
+    """
     login = await login_of(config)
-    return {
-        "source": broker_url(config),
-        "kafka": _kafka(config, login),
-        "group": group_of(config, login),
-    }
+    group = {"group": group_of(config, login)}
+    if config.text("hop-type") not in _KAFKA:
+        return group
+    return {"source": broker_url(config), "kafka": _kafka(config, login), **group}
 
 
 async def connection_of(config: Config) -> KafkaConnection:
@@ -65,7 +67,7 @@ def _kafka(config: Config, login: Login | None) -> dict[str, Any]:
 
 
 def group_of(config: Config, login: Login | None) -> str:
-    """Name the consumer group: user name, dash, group name; empty when there is neither."""
+    """Name the consumer group: user name, dash, group name; without a user the group name alone."""
     username = login.username if login else config.text("hop-username")
     username = username or config.environment.get("HOP_USERNAME", "")
     name = config.text("hop-groupname")
@@ -80,11 +82,11 @@ async def login_of(config: Config) -> Login | None:
     Raises:
         SettingError: A file or secret cannot be used. Unavailable: AWS does not answer.
     """
+    if config.text("hop-type") not in _KAFKA or config.text("hop-protocol").upper() in {"PLAINTEXT", "SSL"}:
+        return None
     given = config.environment
     username = config.text("hop-username") or given.get("HOP_USERNAME", "")
     password = given.get("KAFKA_PASSWORD") or given.get("HOP_PASSWORD", "")
-    if config.text("hop-protocol").upper() in {"PLAINTEXT", "SSL"}:
-        return None
     if username and password:
         return Login(username, password)
     file = _auth_file(config, "hop-local-auth")

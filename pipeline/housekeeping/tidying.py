@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,8 +38,8 @@ def publish_tests(
     config = given.utility_config(context, source=source, database=database, store=store)
     scratch = given.scratch_of(context)
     if clean:
-        _clean(config, OnArchive(config, scratch, all_copies=True), quiet=False, scratch=scratch)
-    publish.publish(config, scratch, publish.ask if ask else None)
+        _clean(config, OnArchive(config, scratch, all_copies=True), quiet=False)
+    publish.publish(config, publish.ask if ask else None)
 
 
 def clean_tests(
@@ -57,7 +56,7 @@ def clean_tests(
     """
     config = given.utility_config(context, source=source, database=database, store=store)
     scratch = given.scratch_of(context)
-    _clean(config, OnArchive(config, scratch, all_copies=True), quiet=quiet, scratch=scratch)
+    _clean(config, OnArchive(config, scratch, all_copies=True), quiet=quiet)
 
 
 def clean_duplicates(
@@ -90,9 +89,9 @@ def migrate(context: typer.Context, *, database: given.Database = None) -> None:
     end(archive_output.migrate(on))
 
 
-def _clean(config: Config, on: OnArchive, *, quiet: bool, scratch: Path) -> None:
+def _clean(config: Config, on: OnArchive, *, quiet: bool) -> None:
     """Delete the test topics, then read them dry; ends the command when the answer is no."""
     topics = [name for name in (config.text("hop-test-topic"), mock_source.TOPIC) if name]
     end(archive_output.clean_tests(on, topics, quiet=quiet))
-    read = publish.read_dry(config, scratch)
+    read = publish.read_dry(config)
     output.note(f"houseutils: acknowledged at the broker: {read}")

@@ -123,7 +123,9 @@ class S3Store:
         checked = labels.check(metadata)
         headers = {name: labels.to_header(value) for name, value in checked.items()}
         path = self._config.path(key)
-        data = await sources.gather(source, limits.OBJECT_BATCH_BYTES)
+        # Bytes at hand are in memory already: cut into parts they take more of it, and more requests.
+        at_once = limits.S3_WHOLE_BYTES if isinstance(source, bytes) else limits.OBJECT_BATCH_BYTES
+        data = await sources.gather(source, at_once)
         if isinstance(data, bytes):
             size_bytes = await self._put_whole(path, data, only_if_absent, headers)
         else:

@@ -27,10 +27,15 @@ class BucketVersions:
     def __init__(self, client: S3Client, config: S3Config) -> None:
         self._client = client
         self._config = config
+        self._kept: bool | None = None
 
     async def kept(self) -> bool:
-        """Say whether the bucket keeps versions; a server that knows none says no."""
+        """Say whether the bucket keeps versions, which is asked once; a server that knows none says no."""
+        if self._kept is None:
+            self._kept = await self._ask_kept()
+        return self._kept
 
+    async def _ask_kept(self) -> bool:
         async def ask(client: Any) -> Any:
             return await client.get_bucket_versioning(Bucket=self._config.bucket)
 

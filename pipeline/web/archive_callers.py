@@ -19,7 +19,7 @@ from pipeline.archive.lookup import ArchivedRow
 from pipeline.archive.policy import TopicPolicy
 from pipeline.archive.users import MECHANISM, User, Users, parse_users
 from pipeline.clock import Clock
-from pipeline.errors import SettingError
+from pipeline.errors import HeadraceError, SettingError
 from pipeline.settings import ArchiveSettings
 from pipeline.web.archive_problems import Refused
 from pipeline.web.scram import REALM, Challenge, Scram, parameters_of
@@ -43,6 +43,8 @@ class Callers:
         self._looked = float("-inf")
         self._looking = asyncio.Lock()
         self._scram = Scram(clock)
+        self._policy_works = False
+        self._policy_asked = float("-inf")
 
     async def open(self) -> None:
         """Read the users. Raises `SettingError`."""
@@ -71,6 +73,18 @@ class Callers:
         if user.groups:
             await self.policy.fresh_rule("", 0)  # which topics a group owns is in the policy
         return user
+
+    async def policy_works(self) -> bool:
+        """Say whether the topic policy can be learned; it is not asked for more than now and then."""
+        now = self._clock.monotonic()
+        if now - self._policy_asked >= limits.POLICY_PAUSE_SECONDS:
+            self._policy_asked = now
+            try:
+                await self.policy.refresh()
+                self._policy_works = True
+            except HeadraceError:
+                self._policy_works = False
+        return self._policy_works
 
     def _by_scram(self, request: web.Request, rest: str, users: Users) -> User | None:
         step = self._scram.step(parameters_of(rest), users)

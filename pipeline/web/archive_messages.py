@@ -24,10 +24,10 @@ from pipeline.errors import Damaged, HeadraceError, NotFound
 from pipeline.web import archive_callers
 from pipeline.web.answers import answer
 from pipeline.web.archive_forms import BSON, JSON, attachment, wants_json
-from pipeline.web.archive_problems import ArchiveProblem, Refused
+from pipeline.web.archive_problems import ArchiveProblem, Refused, read_only
 from pipeline.web.archive_query import read_query
 from pipeline.web.content import send
-from pipeline.web.context import archive_policy_of, parts_of
+from pipeline.web.context import parts_of
 from pipeline.web.routes import Asked, Route
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -56,21 +56,21 @@ class RetractionAsked(Asked, frozen=True, forbid_unknown_fields=False):
 async def get_health(request: web.Request) -> web.Response:
     """Probe database, object store and topic policy; always 200."""
     parts = parts_of(request)
-    probes = (
-        parts.database.ping(),
-        parts.archived.stat("probe"),
-        archive_policy_of(request).refresh(),
+    database, objects, policy = await asyncio.gather(
+        _works(parts.database.ping()),
+        _works(parts.archived.stat("probe")),
+        _works(request.app[archive_callers.CALLERS].policy_works()),
     )
-    return answer(Health(*await asyncio.gather(*(_works(probe) for probe in probes))))
+    return answer(Health(database, objects, policy))
 
 
 async def _works(probe: Awaitable[Any]) -> bool:
+    """Wait for a probe; what it says counts when it says no."""
     try:
         async with asyncio.timeout(limits.PROBE_SECONDS):
-            await probe
+            return await probe is not False
     except (HeadraceError, TimeoutError):
         return False
-    return True
 
 
 async def get_message(request: web.Request) -> web.StreamResponse:
@@ -105,11 +105,11 @@ async def get_payload(request: web.Request) -> web.StreamResponse:
 
 async def put_retraction(request: web.Request) -> web.Response:
     """Mark a message as retracted, or take that back."""
+    if parts_of(request).settings.archive.read_only:
+        raise read_only()
     asked = read_query(request, RetractionAsked)
     row, user = await _found(request)
     archive_callers.check_retraction(request, user, row)
-    if parts_of(request).settings.archive.read_only:
-        raise Refused(501, "This archive is read-only")
     change = update(messages).where(messages.c.uuid == row.uuid).values(retracted=asked.retracted)
 
     async def write(connection: AsyncConnection) -> None:

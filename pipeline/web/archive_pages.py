@@ -20,6 +20,7 @@ from pipeline.archive.totals import TopicTotal, totals
 from pipeline.errors import BadInput, HeadraceError, Unavailable
 from pipeline.metrics import REGISTRY
 from pipeline.web.archive_pages_access import check_topic, no_topic, readable_topics
+from pipeline.web.archive_pages_search import SearchAsked
 from pipeline.web.archive_pages_span import STEPS, SpanAsked, around, field_of, span_asked
 from pipeline.web.context import archive_bytes_of, parts_of
 from pipeline.web.html import MEDIA, explained, render
@@ -86,20 +87,14 @@ async def overview(request: web.Request) -> web.Response:
     except (Unavailable, BadInput) as error:
         why = str(error)
     sizes = await archive_bytes_of(request).by_topic()
-    lines = _sorted(
-        [
-            one
-            for one in _lines(mine, sizes.by_topic, counted, known.parked)
-            if wanted.name in one.total.topic
-        ],
-        wanted,
-    )
+    named = [one for one in mine if wanted.name in one.topic]
+    lines = _sorted(_lines(named, sizes.by_topic, counted, known.parked), wanted)
     return render(
         "archive.html",
         wanted=wanted,
         lines=lines[:_TOPICS],
         lines_total=len(lines),
-        all=_together(mine, sizes.by_topic),
+        whole=_together(mine, sizes.by_topic),
         sizes=sizes,
         figures=_figures(span, None if counted is None else counted.together(), why),
         known=known,
@@ -107,12 +102,8 @@ async def overview(request: web.Request) -> web.Response:
         duplicates=_duplicates(),
         steps=STEPS,
         now=parts.clock.unix(),
-        search=SEARCH_NOTHING | {"start": field_of(_earliest(mine)), "end": ""},
+        search=SearchAsked(start=field_of(_earliest(mine))),
     )
-
-
-SEARCH_NOTHING = {"topic": "", "q": "", "id": "", "start": "", "end": ""}
-"""What the fields of a search hold at first."""
 
 
 async def topic_page(request: web.Request) -> web.Response:

@@ -29,6 +29,11 @@ class Refused(HeadraceError):
         self.headers = dict(headers or {})
 
 
+def read_only() -> Refused:
+    """Make the answer of an archive that takes nothing."""
+    return Refused(501, "This archive is read-only")
+
+
 def asked(request: web.Request) -> bool:
     """Say whether a request is for the archive, whose clients expect these answers."""
     return request.path.startswith(PATH)

@@ -105,7 +105,8 @@ async def wanted_of(
     if user is not None and not names:
         names = await listing.topic_names(parts_of(request).database)
     return Wanted(
-        topics=topics,
+        # No topic's name has such a character, and PostgreSQL takes none.
+        topics=None if topics is None else frozenset(topic for topic in topics if "\0" not in topic),
         start_ms=asked.start_time,
         end_ms=asked.end_time,
         include_retracted=asked.include_retracted,

@@ -25,7 +25,7 @@ from pipeline.objects.location import bucket_named
 from pipeline.web import bodies
 from pipeline.web.archive_callers import caller_of, check_right
 from pipeline.web.archive_forms import BSON, JSON, respond
-from pipeline.web.archive_problems import ArchiveProblem, Refused
+from pipeline.web.archive_problems import ArchiveProblem, Refused, read_only
 from pipeline.web.context import archive_policy_of, parser_of, parts_of
 from pipeline.web.routes import Route
 
@@ -46,7 +46,7 @@ async def post_message(request: web.Request) -> web.Response:
     settings = parts_of(request).settings.archive
     topic = request.match_info["archived_topic"]
     if settings.read_only:
-        raise Refused(501, "This archive is read-only")
+        raise read_only()
     user = await caller_of(request)
     check_right(request, user, topic, "write")
     assert user is not None  # noqa: S101 - or else there was no right
@@ -131,7 +131,7 @@ ROUTES = (
             "Topics that end with `+oversized` have the rules of the topic without it."
         ),
         tag="archive",
-        body=(BSON,),
+        body=(BSON, "application/octet-stream"),
         status=201,
         media=BSON,
         other_media=JSON,

@@ -162,7 +162,7 @@ async def get_by_key(request: web.Request) -> web.Response:
         raise NotFound(f"find event {key}", "the archive has no row of it", "it may come a moment late")
     event, why = None, ""
     try:
-        message = await lookup.read_message(parts.objects, rows[-1])
+        message = await lookup.read_message(parts.archived, rows[-1])
         event, _ = shown_value(message.value)
     except (NotFound, Damaged) as error:
         why = str(error)

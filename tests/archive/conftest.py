@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.archive.archive import Archive as KeptArchive
+from pipeline.archive.packing import PackWriter
 from pipeline.archive.writer import ArchiveWriter
-from pipeline.clock import ManualClock
+from pipeline.clock import ManualClock, SystemClock
 from pipeline.database.engine import Database
+from pipeline.log.port import Log
 from pipeline.objects.memory import MemoryStore
 from tests.archive.archived import Archive
+from tests.archive.restoring import log_at, opened
 from tests.databases import KINDS, postgres_schema
 
 
@@ -74,6 +78,27 @@ def new_writer(database: Database, objects: MemoryStore) -> Callable[..., Archiv
 
 
 @pytest.fixture
+def new_packer(new_writer: Callable[..., ArchiveWriter]) -> Callable[..., PackWriter]:
+    """Give a maker of writers of packs over the same archive; a larger message than 200 kB goes alone."""
+    return lambda **changes: PackWriter(new_writer(**changes), pack_bytes=200_000)
+
+
+@pytest.fixture
 def writer(new_writer: Callable[..., ArchiveWriter]) -> ArchiveWriter:
     """Give one writer."""
     return new_writer()
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def destination(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+    """Give an open log of each kind to restore to."""
+    kafka = request.param == "kafka"
+    address = request.getfixturevalue("kafka_address") if kafka else f"{tmp_path}/log"
+    async with opened(log_at(address)) as log:
+        yield log
+
+
+@pytest.fixture
+def kept(database: Database, objects: MemoryStore) -> KeptArchive:
+    """Give the archive as those who restore see it."""
+    return KeptArchive(objects, database, SystemClock())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline.archive.annotations import header_text, media_type_of_headers
+from pipeline.archive.annotations import header_texts, media_type_of_headers
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.errors import ParserCrash
 from pipeline.log.port import Headers
@@ -45,8 +45,8 @@ def test_the_last_recognised_label_wins(labels: list[bytes | None], wanted: str 
 
 def test_the_first_header_that_is_text_is_taken() -> None:
     headers: Headers = (("title", None), ("title", b"\xff"), ("Title", b"no"), ("title", b"yes"))
-    assert header_text(headers, "title") == "yes"
-    assert header_text(headers, "sender") == header_text(None, "title") == ""
+    assert header_texts(headers) == {"title": "yes"}
+    assert header_texts(None) == {}
 
 
 class Asked:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.archive import bson
-from pipeline.archive.annotations import base, ours
+from pipeline.archive.annotations import add_ours, base
 from pipeline.archive.identity import identify
 from pipeline.archive.message import Message
 from pipeline.errors import BadInput, Damaged
@@ -83,7 +83,8 @@ def test_an_object_with_a_made_up_id_is_written_byte_for_byte() -> None:
         public=True,
         media_type="text/plain",
     )
-    encoded = _encoded(message, {**notes, **ours(message, added_headers=identity.added)})
+    add_ours(notes, message, identity.added)
+    encoded = _encoded(message, notes)
     assert (encoded.size_bytes, encoded.crc32()) == (477, 2663892079)
     assert hashlib.sha256(encoded.joined()).hexdigest() == (
         "ec70e11249b1d932fce4276110598d6c3c93f309c8eae08ed0151550cf325b25"

@@ -11,12 +11,21 @@ import pytest
 from pipeline.archive import dedupe
 from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message
+from pipeline.archive.packing import PackWriter
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from tests.archive.archived import CLIENT_UUID, TIME_MS, TOPIC, Archive, a_message, upstream_row, with_id
 
 OTHER_UUID = UUID("11111111-2222-4333-8444-555555555555")
 Writers = Callable[..., ArchiveWriter]
+
+
+@pytest.fixture(params=["objects", "packs"])
+def new_writer(request: pytest.FixtureRequest, new_writer: Writers) -> Writers:
+    """Give a maker of writers of either layout."""
+    if request.param == "objects":
+        return new_writer
+    return lambda **changes: PackWriter(new_writer(**changes))  # type: ignore[return-value]
 
 
 async def outcome_after(writer: ArchiveWriter, first: Message, second: Message, *, together: bool) -> str:

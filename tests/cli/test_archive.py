@@ -19,7 +19,7 @@ from pipeline.app import archive_of, make_parts
 from pipeline.archive.archive import Archive
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.clock import ManualClock
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings, load, put
 from tests.archive.archived import TIME_MS, TOPIC
 from tests.archive.harm import FIRST_GENERATION, change_row, cut, filled, first_generation, flip_bit
 from tests.cli.command import Command, Result
@@ -47,7 +47,10 @@ class Place:
     @property
     def settings(self) -> Settings:
         """Give its settings."""
-        return load({"data": str(self._headrace.data), **self._options}).settings
+        overrides: dict[str, Any] = {"data": str(self._headrace.data)}
+        for name, value in self._options.items():
+            put(overrides, name.split("."), value)
+        return load(overrides).settings
 
     def do(self, work: Callable[[Archive], Awaitable[T]], clock: ManualClock | None = None) -> T:
         """Do something to the archive, beside the command."""
@@ -276,6 +279,8 @@ def test_a_protected_archive_refuses_to_delete(headrace: Command) -> None:
     place.fill()
     protected = Place(headrace, {"archive.protected": "true"})
     assert "protected" in protected("clean-tests -q", TOPIC, code=1).err
+    assert "protected" in protected("clean-duplicates -q", code=1).err
+    protected("clean-duplicates -c")
     assert place("verify -a").lines[-1] == "0 anomalous of 4"
 
 
@@ -315,3 +320,57 @@ def test_migrate_says_from_where_to_where(place: Place) -> None:
     newest = found[1].removeprefix("after:  ")
     assert newest.isdigit()
     assert place("migrate").lines == [f"before: {newest}", f"after:  {newest}"]
+
+
+# --- moving ---
+
+
+@LAYOUTS
+def test_messages_are_played_back_and_compared(place: Place, layout: str, tmp_path: Path) -> None:
+    place.fill(layout)
+    place.fill(layout, topic="other", messages=1)
+    words = f"restore --topic {TOPIC} --dest-topic {{topic}}.again --verify --journal {tmp_path}/journal"
+
+    found = place(f"{words} --dry-run")
+    assert found.lines[0] == "4 of 4 messages would be sent to embedded:"
+    found = place(words)
+    assert found.lines[0] == "4 of 4 messages sent to embedded:"
+    assert found.lines[1].split("\t")[:3] == [f"{TOPIC}.again", "2", "4"]
+    assert found.lines[-1] == "equal"
+    report = place(f"{words} --json").json
+    assert (report["complete"], report["sent"], report["sent_now"]) == (True, 4, 0)
+
+
+@pytest.mark.parametrize("option", ["--from yesterday", "--uuid x", "--rate -1", "--order none"])
+def test_a_restore_that_makes_no_sense_is_refused(place: Place, option: str) -> None:
+    place(f"restore {option}", code=2)
+
+
+def test_a_restore_chooses_by_time_and_uuid(place: Place) -> None:
+    rows = place.fill()
+    found = place(f"restore --from {TIME_MS + 1} --to 2023-11-14T22:13:20.126 --dry-run --json").json
+    assert found["selected"] == 2
+    found = place(f"restore --uuid {rows[0].uuid} --dry-run --json").json
+    assert found["selected"] == 1
+
+
+def test_texts_are_made_for_messages_of_searched_topics(headrace: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'[[topic]]\nname = "{TOPIC}"\narchivable = true\nindex_archived_text = true\n')
+    place = Place(headrace, {"archive.policy": "file", "archive.policy_file": str(policy)})
+    place.fill("packs")
+    place.fill(topic="other")
+    assert place("reindex").lines == ["4 of 4 messages have a text now, 4 all of it"]
+    assert place("reindex --json").json["indexed"] == 0
+    assert place("reindex --topic other --from 2023-01-01").lines[0].startswith("0 of 0")
+
+
+def test_a_backup_is_a_part_that_is_checked(headrace: Command, tmp_path: Path) -> None:
+    backup = f"archive.backup=folder://{tmp_path}/backup"
+    text = headrace.plain("-s", f"data={headrace.data}", "-s", backup, "config", "check").text
+    assert f"archive.backup folder://{tmp_path}/backup" in text
+    place = Place(headrace, {"archive.backup": f"folder://{tmp_path}/backup"})
+    row = place.fill(messages=2)[0]
+    (tmp_path / "backup" / row.key).unlink()
+    found = place("verify -a", code=1)
+    assert f"** object does not exist ***, {row.key} (in the backup)" in found.lines

@@ -82,6 +82,8 @@ class Commands:
         except SystemExit as end:
             found = end.code or 0
         finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
             root.handlers = handlers
             root.setLevel(level)
         out, err = self._capture.readouterr()

@@ -103,6 +103,11 @@ def test_false_as_text_is_never_true(file: Path, text: str, *, meant: bool) -> N
     assert loaded(file, options={"kafka-until-eos": text}).flag("hop-until-eos") is meant
 
 
+def test_the_policy_server_of_the_second_generation_is_asked_for_its_list(file: Path) -> None:
+    options = {"hopauth-api-url": "https://auth.example/api/"}
+    assert loaded(file, options=options).text("topic-policy-url") == "https://auth.example/api/v1/topics"
+
+
 def test_vetoed_topics_are_separated_by_spaces_in_the_environment(file: Path) -> None:
     assert loaded(file, {"KAFKA_VETOED_TOPICS": "a  b.*"}).names("hop-vetoed-topics") == ("a", "b.*")
     options = {"kafka-vetoed-topics": ["a b", "c"]}

@@ -26,7 +26,7 @@ FOUR_OF_EIGHT = {
 def test_all_mocks_receive_eight_store_four_and_end_with_status_0(commands: Commands) -> None:
     done = commands.process("housekeeping", "run")
     assert done.out == "", "results go to standard output, and there are none"
-    assert done.err.count("] received ") == 8
+    assert done.err.count(":INFO:received ") == 8
     assert done.err.count("Duplicate not stored") == 4
     assert [line for line in done.err.splitlines() if "stored 4 objects." in line]
     assert sorted(path.name for path in commands.folder.iterdir()) == [], "mocks leave nothing behind"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import hashlib
@@ -245,6 +246,12 @@ class ArchiveSite:
         return client, f"{MECHANISM} sid={challenge['sid']},data={final}", asked
 
 
+def memory_bytes() -> int:
+    """Return the memory of this process that no file stands behind."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * limits.KIB for line in lines if line.startswith("RssAnon"))
+
+
 def parameters(text: str) -> dict[str, str]:
     """Read the parameters of an authentication header."""
     return dict(part.strip().split("=", 1) for part in text.split(","))
@@ -268,13 +275,18 @@ async def _binary(blocks: Sequence[bytes]) -> list[str]:
     return ["application/octet-stream"] * len(blocks)
 
 
+def _write(policy_file: Path) -> None:
+    policy_file.parent.mkdir(exist_ok=True)
+    policy_file.write_text(policy())
+
+
 @asynccontextmanager
 async def archive_site(
     folder: Path, clock: Clock | None = None, *, sections: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[ArchiveSite]:
     """Serve an archive with the users of `policy`; `settings` are of its section."""
     policy_file = folder / "policy.toml"
-    policy_file.write_text(policy())
+    await asyncio.to_thread(_write, policy_file)
     chosen = {"policy": "file", "policy_file": str(policy_file), **settings}
     async with opened(folder, clock, archive=chosen, **(sections or {})) as site:
         yield ArchiveSite(site, policy_file)

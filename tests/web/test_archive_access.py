@@ -215,7 +215,7 @@ async def test_users_come_and_go_with_the_file(tmp_path: Path) -> None:
     clock = ManualClock(dt.datetime(2024, 1, 2, tzinfo=dt.UTC))
     async with archive_site(tmp_path, clock) as archive:
         token, entry = make_token_entry("eve")
-        bearer = {"headers": {"Authorization": f"Bearer {token}"}}
+        bearer: dict[str, Any] = {"headers": {"Authorization": f"Bearer {token}"}}
         assert (await archive.ask("/topics", **bearer)).status == 401
         await _rewrite(archive.policy_file, policy() + entry)
         clock.advance(limits.USERS_LOOK_SECONDS)

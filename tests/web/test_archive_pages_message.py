@@ -165,7 +165,7 @@ async def test_a_message_of_the_first_generation_is_shown(archive: ArchiveSite) 
 async def test_a_message_leads_to_its_neighbours_and_back(archive: ArchiveSite) -> None:
     first, second, third = await archive.store(a_message(1), a_message(2), a_message(7))
     page = await page_of(archive, second)
-    assert "Before: offset 1 Behind: offset 7 4 not archived between" in page.text
+    assert "Before: offset 1 After: offset 7 4 not archived between" in page.text
     beside = [link for link in links(page) if link.startswith("/archive/messages/")]
     assert beside == [f"/archive/messages/{row.uuid}" for row in (first, third)]
     for link in beside:

@@ -109,14 +109,20 @@ _ADD = "INSERT INTO message_words (rowid, text_data) VALUES (new.words_id, new.t
 _WORDS = (
     # VACUUM may change row ids that no column keeps (SQLite, "ROWIDs and the INTEGER PRIMARY KEY").
     "ALTER TABLE message_ts RENAME TO message_ts_before",
-    "CREATE TABLE message_ts (words_id INTEGER PRIMARY KEY, uuid TEXT, text_data TEXT,"
-    " text_fully_indexed BOOLEAN, FOREIGN KEY(uuid) REFERENCES messages (uuid) ON DELETE CASCADE)",
-    "INSERT INTO message_ts (uuid, text_data, text_fully_indexed)"
-    " SELECT uuid, text_data, text_fully_indexed FROM message_ts_before",
+    (
+        "CREATE TABLE message_ts (words_id INTEGER PRIMARY KEY, uuid TEXT, text_data TEXT,"
+        " text_fully_indexed BOOLEAN, FOREIGN KEY(uuid) REFERENCES messages (uuid) ON DELETE CASCADE)"
+    ),
+    (
+        "INSERT INTO message_ts (uuid, text_data, text_fully_indexed)"
+        " SELECT uuid, text_data, text_fully_indexed FROM message_ts_before"
+    ),
     "DROP TABLE message_ts_before",
     "CREATE UNIQUE INDEX message_ts_uuid_key ON message_ts (uuid)",
-    "CREATE VIRTUAL TABLE message_words USING fts5(text_data, content='message_ts',"
-    " content_rowid='words_id', tokenize='porter unicode61')",
+    (
+        "CREATE VIRTUAL TABLE message_words USING fts5(text_data, content='message_ts',"
+        " content_rowid='words_id', tokenize='porter unicode61')"
+    ),
     f"CREATE TRIGGER message_ts_added AFTER INSERT ON message_ts BEGIN {_ADD} END",
     f"CREATE TRIGGER message_ts_removed AFTER DELETE ON message_ts BEGIN {_REMOVE} END",
     f"CREATE TRIGGER message_ts_changed AFTER UPDATE ON message_ts BEGIN {_REMOVE} {_ADD} END",
