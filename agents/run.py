@@ -110,7 +110,7 @@ async def running(
             try:
                 yield Agents(parts, names, archiving)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised again below
-                # The task group would cancel the agents; whatever ends the block, they are to stop in order.
+                # The task group would cancel the agents; they are to stop in order, whatever ends this.
                 failure = error
     except* RunEnded as ended:
         failure = _cause(ended)

@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "identify": [],
     "index": ["--opensearch"] if os.environ.get("PIPELINE_TEST_OPENSEARCH") else [],
     "archive": [],
+    "restore": [],
     "archive_text": [],
     "scan": [],
     "hub": [],

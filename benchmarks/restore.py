@@ -1,16 +1,15 @@
-"""Messages a second from the archive back into Kafka: values of 1 KiB, out of packs and out of single objects.
+"""Messages a second from the archive back into Kafka: values of 1 KiB, out of packs and single objects.
 
     python -m benchmarks.restore [--messages N] [--profile]
 
-Measured beside bare aiokafka in the same run: the same records, at hand in memory, in batches of its own, idempotent
-and acknowledged by all replicas. Rows are in SQLite, and in PostgreSQL when PIPELINE_TEST_POSTGRES names one;
-objects are in memory. Needs the Kafka named by PIPELINE_TEST_KAFKA.
+Measured beside bare aiokafka in the same run: the same records, at hand in memory, in batches of its own,
+idempotent and acknowledged by all replicas. Rows are in SQLite, and in PostgreSQL when
+PIPELINE_TEST_POSTGRES names one; objects are in memory. Needs the Kafka named by PIPELINE_TEST_KAFKA.
 """
 
 from __future__ import annotations
 
 import argparse
-
 import cProfile
 import os
 import pstats

@@ -206,7 +206,8 @@ class Keeper:
         while start < count:
             if lane.collection is None:
                 lane.collection = Group(lane)
-                lane.timer = asyncio.create_task(self._close_in_time(lane), name="close a pack in time")
+                due = self._clock.monotonic() + self._pack.seconds
+                lane.timer = asyncio.create_task(self._close_at(lane, due), name="close a pack in time")
             end = self._fits(lane.collection, group, start)
             lane.collection.add(taken, group.records[start:end], group.messages[start:end])
             start = end
@@ -230,8 +231,8 @@ class Keeper:
             len(collection.records) >= self._pack.records or collection.size_bytes >= self._pack.size_bytes
         )
 
-    async def _close_in_time(self, lane: Lane) -> None:
-        await self._clock.sleep(self._pack.seconds)
+    async def _close_at(self, lane: Lane, due: float) -> None:
+        await self._clock.sleep(due - self._clock.monotonic())
         lane.timer = None
         self._close(lane)
 

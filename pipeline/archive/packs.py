@@ -93,7 +93,7 @@ class _Cutter:
 
     def end(self) -> None:
         """Say that nothing more comes. Raises `Damaged` when a document is not whole."""
-        if self._pieces:
+        if any(self._pieces):
             raise self._damaged("it ends within a document")
 
     def _length(self, data: bytes, start: int) -> int:

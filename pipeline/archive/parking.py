@@ -54,9 +54,15 @@ def parked_message(
         kafka_offset=record.offset,
         timestamp=record.timestamp_ms,
         object_key=parked_key(name),
-        error=storable_text(error)[: limits.ARCHIVE_PARKED_ERROR_CHARACTERS],
+        error=_text(error),
         parked_at=parked_at,
     )
+
+
+def _text(error: str) -> str:
+    """Give as much of a reason as a database can hold; it may quote what is no text."""
+    some = error[: limits.ARCHIVE_PARKED_ERROR_CHARACTERS]
+    return storable_text(some.encode(errors="replace").decode())
 
 
 async def add(database: Database, parked: Sequence[ParkedMessage]) -> None:

@@ -20,10 +20,9 @@ from pipeline.archive.restore_journal import VERSION, Begin, Journal, State, Ste
 from pipeline.archive.restore_look import look
 from pipeline.archive.restore_map import offset_map
 from pipeline.archive.restore_plan import Plan, Window, make_plan
-from pipeline.archive.restore_records import BATCH_OVERHEAD_BYTES, Outgoing, Recorder
+from pipeline.archive.restore_records import BATCH_OVERHEAD_BYTES, Made, Recorder
 from pipeline.archive.restore_report import (
     Delivered,
-    Failure,
     Options,
     Progress,
     Report,
@@ -36,7 +35,7 @@ from pipeline.archive.restore_settled import settle
 from pipeline.archive.restore_target import Topics, make_topics, plan_topics
 from pipeline.archive.restore_verify import Verifier
 from pipeline.errors import BadInput, Conflict
-from pipeline.log.port import Log, TopicPartition
+from pipeline.log.port import Log, NewRecord, TopicPartition
 
 __all__ = ["Options", "Progress", "Report", "Selection", "restore"]
 
@@ -75,7 +74,7 @@ class _Prepared(NamedTuple):
     """A window with what becomes of each of its rows."""
 
     window: Window
-    made: list[Outgoing | Failure]
+    made: list[Made]
     uncertain: bool
 
 
@@ -221,15 +220,16 @@ class _Run:
         self, plan: Plan, state: State, sender: Sender, prepared: _Prepared
     ) -> list[int]:
         """Send the records of a window and return their offsets."""
-        outgoing = [each for each in prepared.made if isinstance(each, Outgoing)]
+        made, window = prepared.made, prepared.window
+        rows = [row for row, each in zip(window.rows, made, strict=True) if isinstance(each, NewRecord)]
+        records = [each for each in made if isinstance(each, NewRecord)]
         offsets: dict[int, int] = {}
         size_bytes = state.bytes
-        records = [each.record for each in outgoing]
         async for arrived in sender.send(records, uncertain=prepared.uncertain):
             offsets |= arrived
-            size_bytes += sum(outgoing[index].row.size for index in arrived)
+            size_bytes += sum([rows[index].size for index in arrived])
             self._tell("sending", plan, state.messages + len(offsets), size_bytes)
-        return [offsets[index] for index in range(len(outgoing))]
+        return [offsets[index] for index in range(len(records))]
 
     def _tell(
         self, stage: Literal["sending", "verifying"], plan: Plan, messages: int, size_bytes: int

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pipeline import limits
 from pipeline.archive.archive import Archive
 from pipeline.archive.restore_plan import Plan, PlannedRow, Window
-from pipeline.archive.restore_records import Outgoing, Recorder, fits_surely
+from pipeline.archive.restore_records import Recorder, Standin, fits_surely
 from pipeline.archive.restore_report import Failure, Options, Progress, Report
 from pipeline.archive.restore_target import Topics
 from pipeline.objects.port import ObjectStore
@@ -41,7 +41,7 @@ async def look(
         ]
         made = await recorder.read(archive.objects, large)
         found += [each for each in made if isinstance(each, Failure)]
-        placeholders += sum(each.placeholder for each in made if isinstance(each, Outgoing))
+        placeholders += sum(isinstance(each, Standin) for each in made)
         failed += len(found)
         failures += found[: limits.RESTORE_FAILURES_SHOWN - len(failures)]
         messages += len(window.rows)

@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import struct
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeVar, cast
 
 from pipeline import limits
 from pipeline.archive import bson
@@ -45,6 +45,13 @@ class _Span(NamedTuple):
     indexes: list[int]
 
 
+class _Trouble(NamedTuple):
+    """Why an object cannot be read."""
+
+    kind: _Kind
+    reason: str
+
+
 async def read_rows(
     objects: ObjectStore,
     rows: Sequence[PlannedRow],
@@ -60,8 +67,15 @@ async def read_rows(
     Raises:
         Unavailable: The store does not answer.
     """
-    made: dict[int, T] = {}
+    made: list[T | None] = [None] * len(rows)
     turn = asyncio.Semaphore(limits.RESTORE_READS_AT_ONCE)
+
+    def open_part(span: _Span, indexes: Sequence[int], data: memoryview) -> None:
+        for index in indexes:
+            row = rows[index]
+            start = row.pack_offset - span.first if row.pack_offset else 0
+            end = start + row.size if row.pack_offset is not None else len(data)
+            made[index] = make(row, _open(row, data[start:end], whole=whole))
 
     async def fetch(span: _Span) -> None:
         async with turn:
@@ -69,11 +83,20 @@ async def read_rows(
             if row.size > limits.RESTORE_DOCUMENT_MAX_BYTES:
                 made[span.indexes[0]] = make(row, await _read_large(objects, row))
                 return
-            async for index, read in _read_span(objects, rows, span, whole=whole):
-                made[index] = make(rows[index], read)
+            data = await _get(objects, span)
+            if isinstance(data, _Trouble):
+                for index in span.indexes:
+                    made[index] = make(rows[index], _failure(rows[index], *data))
+                return
+            for part in _parts(rows, span.indexes):
+                if rows[part[0]].size > limits.RESTORE_SLICE_BYTES:
+                    await asyncio.to_thread(open_part, span, part, memoryview(data))
+                else:
+                    open_part(span, part, memoryview(data))
+                    await asyncio.sleep(0)
 
     await _all(fetch(span) for span in _spans(rows))
-    return [made[index] for index in range(len(rows))]
+    return cast(list[T], made)
 
 
 async def _all(work: Iterable[Coroutine[object, object, None]]) -> None:
@@ -105,47 +128,42 @@ def _spans(rows: Sequence[PlannedRow]) -> list[_Span]:
 def _stretches(key: str, rows: Sequence[PlannedRow], indexes: list[int]) -> list[_Span]:
     indexes.sort(key=lambda index: rows[index].pack_offset or 0)
     spans: list[_Span] = []
+    here: list[int] = []
+    first = end = 0
     for index in indexes:
-        first = rows[index].pack_offset or 0
-        last = first + rows[index].size - 1
-        before = spans[-1] if spans else None
-        if (
-            before is not None
-            and before.last is not None
-            and first - before.last <= limits.RESTORE_GAP_BYTES
-        ):
-            before.indexes.append(index)
-            spans[-1] = before._replace(last=max(last, before.last))
-        else:
-            spans.append(_Span(key, first, last, [index]))
-    return spans
+        row = rows[index]
+        start = row.pack_offset or 0
+        if here and start - end > limits.RESTORE_GAP_BYTES:
+            spans.append(_Span(key, first, end - 1, here))
+            here = []
+        if not here:
+            first = end = start
+        here.append(index)
+        end = max(end, start + row.size)
+    return [*spans, _Span(key, first, end - 1, here)]
 
 
-async def _read_span(
-    objects: ObjectStore, rows: Sequence[PlannedRow], span: _Span, *, whole: bool
-) -> AsyncIterator[tuple[int, bson.Document | Failure]]:
+async def _get(objects: ObjectStore, span: _Span) -> bytes | _Trouble:
     try:
         download = await objects.get(span.key, first=span.first, last=span.last)
-        data = b"".join([chunk async for chunk in download])
-    except (NotFound, BadInput, Damaged) as error:
-        kind: _Kind = "missing" if isinstance(error, NotFound) else "damaged"
-        for index in span.indexes:
-            yield index, _failure(rows[index], kind, str(error))
-        return
-    view = memoryview(data)
-    opened_bytes = 0
-    for index in span.indexes:
-        row = rows[index]
-        start = (row.pack_offset or 0) - span.first
-        document = view[start : start + row.size] if row.pack_offset is not None else view
-        if len(document) > limits.RESTORE_SLICE_BYTES:
-            yield index, await asyncio.to_thread(_open, row, document, whole=whole)
-            continue
-        yield index, _open(row, document, whole=whole)
-        opened_bytes += len(document)
-        if opened_bytes >= limits.RESTORE_SLICE_BYTES:
-            opened_bytes = 0
-            await asyncio.sleep(0)
+        return b"".join([chunk async for chunk in download])
+    except NotFound as error:
+        return _Trouble("missing", str(error))
+    except (BadInput, Damaged) as error:
+        return _Trouble("damaged", str(error))
+
+
+def _parts(rows: Sequence[PlannedRow], indexes: Sequence[int]) -> Iterator[list[int]]:
+    """Cut the rows of a span into parts that keep others waiting for a moment only, large ones alone."""
+    part: list[int] = []
+    size_bytes = 0
+    for index in indexes:
+        if part and size_bytes + rows[index].size > limits.RESTORE_SLICE_BYTES:
+            yield part
+            part, size_bytes = [], 0
+        part.append(index)
+        size_bytes += rows[index].size
+    yield part
 
 
 def _open(row: PlannedRow, data: memoryview, *, whole: bool) -> bson.Document | Failure:

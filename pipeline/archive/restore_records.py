@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,12 +30,12 @@ class Target(msgspec.Struct, frozen=True):
     record_max_bytes: int
 
 
-class Outgoing(NamedTuple):
-    """A record to be sent, the row it comes from, and whether it stands in the place of its message."""
+class Standin(NewRecord, frozen=True, gc=False):
+    """A record that stands in the place of a message too large for its topic."""
 
-    row: PlannedRow
-    record: NewRecord
-    placeholder: bool
+
+Made = NewRecord | Failure
+"""What becomes of a message: a record, or the reason why there can be none."""
 
 
 class Recorder:
@@ -53,20 +52,26 @@ class Recorder:
         self._keep = options.partition == "keep"
         self._external_url = options.external_url
 
-    async def read(self, objects: ObjectStore, rows: Sequence[PlannedRow]) -> list[Outgoing | Failure]:
-        """Read messages and give the record of each, or why there can be none. Raises `Unavailable`."""
+    async def read(self, objects: ObjectStore, rows: Sequence[PlannedRow]) -> list[Made]:
+        """Read messages and give what becomes of each. Raises `Unavailable`."""
         # Annotations are only looked at to tell the headers that were sent.
-        return await read_rows(objects, rows, self._record, whole=self._as_sent)
+        return await read_rows(objects, rows, self._make, whole=self._as_sent)
 
-    def _record(self, row: PlannedRow, read: Read) -> Outgoing | Failure:
+    def _make(self, row: PlannedRow, read: Read) -> Made:
         if isinstance(read, Failure):
             return read
         target = self._targets[row.topic]
-        large = isinstance(read, Large)
-        document = read.document if isinstance(read, Large) else read
+        if isinstance(read, Large):
+            return self._instead(row, read.document, target)
+        record = self._record(row, read, target)
+        if fits_surely(row, target) or _fits(record, target):
+            return record
+        return self._instead(row, read, target)
+
+    def _record(self, row: PlannedRow, document: bson.Document, target: Target) -> NewRecord:
         key = document.key.encode() if isinstance(document.key, str) else document.key
         headers = document.headers_as_sent() if self._as_sent else document.headers
-        record = NewRecord(
+        return NewRecord(
             target.name,
             key,
             document.value,
@@ -74,33 +79,31 @@ class Recorder:
             self._partition(row, key, target),
             document.timestamp_ms,
         )
-        if not large and (fits_surely(row, target) or _fits(record, target)):
-            return Outgoing(row, record, placeholder=False)
+
+    def _instead(self, row: PlannedRow, document: bson.Document, target: Target) -> Made:
+        """Give what stands for an upload that is too large (archive contract, section 13)."""
         if not row.topic.endswith(OVERSIZED):
             return _too_large(row, target, "raise max.message.bytes of the topic")
         if not self._external_url:
             return _too_large(row, target, "set archive.external_url, so that its address is sent instead")
-        instead = self._placeholder(row, document, record)
-        if not _fits(instead, target):
-            return _too_large(
-                row, target, "not even its address fits; raise max.message.bytes of the topic"
-            )
-        return Outgoing(row, instead, placeholder=True)
+        test = any(name == TEST_HEADER for name, _ in document.headers or ())
+        address = placeholder(self._external_url, row.uuid, test=test)
+        made = self._record(row, document, target)
+        standin = Standin(
+            made.topic, made.key, address.value, address.headers, made.partition, made.timestamp_ms
+        )
+        if _fits(standin, target):
+            return standin
+        return _too_large(row, target, "not even its address fits; raise max.message.bytes of the topic")
 
     def _partition(self, row: PlannedRow, key: bytes | None, target: Target) -> int:
-        known = row.kafka_partition if row.kafka_offset is not None else None
+        known = None if row.kafka_offset is None else row.kafka_partition
         if self._keep and known is not None:
             return known
         if key is not None:
             return partition_for(key, target.partitions)
         # Without a key what was in one partition stays in one, and so in order.
         return (known or 0) % target.partitions
-
-    def _placeholder(self, row: PlannedRow, document: bson.Document, record: NewRecord) -> NewRecord:
-        """Give what stands for an upload that is too large (archive contract, section 13)."""
-        test = any(name == TEST_HEADER for name, _ in document.headers or ())
-        instead = placeholder(self._external_url, row.uuid, test=test)
-        return msgspec.structs.replace(record, value=instead.value, headers=instead.headers)
 
 
 def fits_surely(row: PlannedRow, target: Target) -> bool:

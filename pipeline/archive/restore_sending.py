@@ -83,7 +83,7 @@ class Sender:
         async for record in records_between(self._destination, place, self._ends[place], end):
             yield record
 
-    async def send(self, records: Sequence[NewRecord], *, uncertain: bool) -> AsyncIterator[dict[int, int]]:
+    async def send(self, records: list[NewRecord], *, uncertain: bool) -> AsyncIterator[dict[int, int]]:
         """Send records in order, yielding the offsets of those that are durable by their index.
 
         With `uncertain`, some may have been sent before; those are not sent again.
@@ -127,7 +127,7 @@ class Sender:
             await self._clock.sleep(self._due_seconds - now)
         self._due_seconds = max(self._due_seconds, now) + count / self._rate
 
-    async def _deliver(self, records: Sequence[NewRecord], indexes: list[int]) -> dict[int, int]:
+    async def _deliver(self, records: list[NewRecord], indexes: list[int]) -> dict[int, int]:
         delivered: dict[int, int] = {}
         pause_seconds = limits.CALL_BACKOFF_SECONDS
         for attempt in range(1, limits.RESTORE_ATTEMPTS + 1):
@@ -145,12 +145,12 @@ class Sender:
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
-    async def _append(self, records: Sequence[NewRecord], indexes: Sequence[int]) -> dict[int, int]:
-        placed = await self._destination.append([records[index] for index in indexes])
-        for topic, partition, offset in placed:
-            place = TopicPartition(topic, partition)
-            self._ends[place] = max(self._ends[place], offset + 1)
-        return {index: place.offset for index, place in zip(indexes, placed, strict=True)}
+    async def _append(self, records: list[NewRecord], indexes: Sequence[int]) -> dict[int, int]:
+        some = records if len(indexes) == len(records) else [records[index] for index in indexes]
+        placed = await self._destination.append(some)
+        newest = {(topic, partition): offset for topic, partition, offset in placed}
+        self._ends |= {TopicPartition(*place): offset + 1 for place, offset in newest.items()}
+        return dict(zip(indexes, [offset for _, _, offset in placed], strict=True))
 
 
 def _place(record: NewRecord) -> TopicPartition:

@@ -6,19 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.archive.restore_journal import Mark, Run, Step
 from pipeline.archive.restore_plan import PlannedRow, Window, lane_of
-from pipeline.archive.restore_records import Outgoing
+from pipeline.archive.restore_records import Made, Standin
 from pipeline.archive.restore_report import Failure
 from pipeline.archive.restore_selection import Lane
 from pipeline.log.port import TopicPartition
 
-_Ways = dict[tuple[Lane, str, int], list[tuple[PlannedRow, int]]]
+
+class _Way:
+    """Messages that went from one lane to one partition, in order."""
+
+    def __init__(self, lane: Lane, place: TopicPartition) -> None:
+        self.lane = lane
+        self.place = place
+        self.rows: list[PlannedRow] = []
+        self.offsets: list[int] = []
 
 
 def settle(
-    marks: Mapping[TopicPartition, Mark],
-    window: Window,
-    made: Sequence[Outgoing | Failure],
-    offsets: Sequence[int],
+    marks: Mapping[TopicPartition, Mark], window: Window, made: Sequence[Made], offsets: Sequence[int]
 ) -> Step:
     """Make the line that says a window is done.
 
@@ -28,69 +33,74 @@ def settle(
         made: What became of each of them.
         offsets: Where those that could be sent are, in order.
     """
-    outgoing = [each for each in made if isinstance(each, Outgoing)]
-    ways = _ways(outgoing, offsets)
-    arrived: dict[TopicPartition, list[tuple[PlannedRow, int]]] = {}
-    for (_, topic, partition), pairs in ways.items():
-        arrived.setdefault(TopicPartition(topic, partition), []).extend(pairs)
+    ways = _ways(window.rows, made, offsets)
+    grown: dict[TopicPartition, Mark] = {}
+    for way in ways:
+        grown[way.place] = _mark(grown.get(way.place) or marks.get(way.place), way)
     return Step(
         done=window.position,
-        marks=[(*place, _mark(marks.get(place), pairs)) for place, pairs in arrived.items()],
-        runs=[_run(*way, pairs) for way, pairs in ways.items()],
+        marks=[(*place, mark) for place, mark in grown.items()],
+        runs=[
+            Run(way.lane, *way.place, ranges([row.number for row in way.rows]), ranges(way.offsets))
+            for way in ways
+        ],
         failed=[each for each in made if isinstance(each, Failure)],
         messages=len(window.rows),
         bytes=window.size_bytes,
-        placeholders=sum(each.placeholder for each in outgoing),
+        placeholders=sum([isinstance(each, Standin) for each in made]),
     )
 
 
-def _ways(outgoing: Iterable[Outgoing], offsets: Iterable[int]) -> _Ways:
+def _ways(rows: Sequence[PlannedRow], made: Sequence[Made], offsets: Iterable[int]) -> list[_Way]:
     """Sort rows and their new offsets by where they come from and where they went."""
-    lanes: dict[tuple[object, ...], Lane] = {}
-    ways: _Ways = {}
-    for (row, record, _), offset in zip(outgoing, offsets, strict=True):
-        known = (row.topic, row.cluster, row.kafka_partition, row.kafka_offset is None)
-        lane = lanes.get(known)
-        if lane is None:
-            lane = lanes[known] = lane_of(row)
-        way = (lane, record.topic, record.partition or 0)
-        pairs = ways.get(way)
-        if pairs is None:
-            pairs = ways[way] = []
-        pairs.append((row, offset))
-    return ways
+    ways: dict[tuple[object, ...], _Way] = {}
+    following = iter(offsets)
+    for row, each in zip(rows, made, strict=True):
+        if isinstance(each, Failure):
+            continue
+        kind = (
+            row.topic,
+            row.cluster,
+            row.kafka_partition,
+            row.kafka_offset is None,
+            each.topic,
+            each.partition,
+        )
+        way = ways.get(kind)
+        if way is None:
+            way = ways[kind] = _Way(lane_of(row), TopicPartition(each.topic, each.partition or 0))
+        way.rows.append(row)
+        way.offsets.append(next(following))
+    return list(ways.values())
 
 
-def _mark(before: Mark | None, pairs: Sequence[tuple[PlannedRow, int]]) -> Mark:
-    offsets = [offset for _, offset in pairs]
-    row, newest = max(pairs, key=lambda pair: pair[1])
-    size_bytes = sum(row.size for row, _ in pairs)
+def _mark(before: Mark | None, way: _Way) -> Mark:
+    size_bytes = sum([row.size for row in way.rows])
+    first, last = min(way.offsets), max(way.offsets)
+    uuid = way.rows[way.offsets.index(last)].uuid
     if before is None:
-        return Mark(len(pairs), size_bytes, min(offsets), newest + 1, row.uuid)
+        return Mark(len(way.rows), size_bytes, first, last + 1, uuid)
     return Mark(
-        before.messages + len(pairs),
+        before.messages + len(way.rows),
         before.bytes + size_bytes,
-        min(before.first, *offsets),
-        max(before.end, newest + 1),
-        row.uuid,
+        min(before.first, first),
+        max(before.end, last + 1),
+        uuid if last >= before.end else before.last,
     )
 
 
-def _run(lane: Lane, topic: str, partition: int, pairs: Sequence[tuple[PlannedRow, int]]) -> Run:
-    numbers = _ranges(row.number for row, _ in pairs)
-    return Run(lane, topic, partition, numbers, _ranges(offset for _, offset in pairs))
-
-
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+def ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Put consecutive numbers together, as first and count."""
-    ranges: list[tuple[int, int]] = []
-    first = following = -1
+    if not numbers:
+        return []
+    whole = range(numbers[0], numbers[0] + len(numbers))
+    if numbers[-1] == whole[-1] and list(whole) == numbers:
+        return [(whole.start, len(whole))]
+    found = []
+    first = following = numbers[0]
     for number in numbers:
-        if number != following or first < 0:
-            if first >= 0:
-                ranges.append((first, following - first))
+        if number != following:
+            found.append((first, following - first))
             first = number
         following = number + 1
-    if first >= 0:
-        ranges.append((first, following - first))
-    return ranges
+    return [*found, (first, following - first)]

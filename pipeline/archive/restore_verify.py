@@ -14,7 +14,7 @@ from pipeline import limits
 from pipeline.archive.restore_journal import Begin, Journal, Step
 from pipeline.archive.restore_map import ranges_of
 from pipeline.archive.restore_plan import Plan, Position, Window, lane_of
-from pipeline.archive.restore_records import Outgoing, Recorder
+from pipeline.archive.restore_records import Made, Recorder
 from pipeline.archive.restore_report import Compared, Difference, Failure, Verified
 from pipeline.archive.restore_selection import Lane
 from pipeline.archive.restore_sending import Content, content_of, records_between
@@ -201,10 +201,10 @@ class _Partition:
         )
 
 
-def _wanted(uuid: UUID, made: Outgoing | Failure) -> _Wanted:
+def _wanted(uuid: UUID, made: Made) -> _Wanted:
     if isinstance(made, Failure):
         return _Wanted(uuid, None, f"{made.kind}: {made.reason}")
-    return _Wanted(uuid, content_of(made.record))
+    return _Wanted(uuid, content_of(made))
 
 
 def _moved(step: Step) -> _Places:

@@ -61,6 +61,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._scratch = Scratch(folder)
         self._threads = Threads("archive uploads", limits.ARCHIVE_UPLOADS_AT_ONCE)
+        self._opening = asyncio.Lock()
 
     async def close(self) -> None:
         """Remove what is left; safe to repeat."""
@@ -71,7 +72,7 @@ class Spool:
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[FileDraft]:
         """Give a file that is removed on leaving. Its use raises `StorageFull` or `Unavailable`."""
-        if not self._threads.is_open:
+        async with self._opening:
             self._threads.open()
             await self._threads.run(self._scratch.open)
         draft = FileDraft(self._scratch, self._threads)

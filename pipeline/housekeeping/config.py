@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from pipeline.errors import SettingError
 from pipeline.housekeeping import stanzas
@@ -27,6 +27,10 @@ DEFAULT_STANZAS: Final[Mapping[Kind, str]] = {
     "source": "mock-hop",
     "store": "mock-store",
 }
+Use = Literal["store", "policy", "source"]
+"""What a command works with beside the database."""
+EVERYTHING: Final[tuple[Use, ...]] = ("store", "policy", "source")
+STORE: Final[tuple[Use, ...]] = ("store",)
 _POLICY_SERVER: Final = "hopauth-api-url"
 _POLICY_TOPICS: Final = "/v1/topics"
 _TRUE: Final = {"true", "yes", "on", "1"}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import archive_output, output
+from pipeline.cli import output
 from pipeline.cli.archive_options import Crc, end
 from pipeline.cli.output import AsJson
 from pipeline.housekeeping import options as given
@@ -50,6 +50,8 @@ def status(context: typer.Context, *, database: given.Database = None, as_json: 
 
     Example: houseutils status -D local-db
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database)
     end(archive_output.status(on, as_json=as_json))
 
@@ -70,6 +72,8 @@ def verify(
 
     Example: houseutils verify -D local-db -S local-store -a
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database, store=store)
     if other_way:
         end(archive_output.verify_store_to_db(on, as_json=as_json))
@@ -93,6 +97,8 @@ def verify_db_to_store(
 
     Example: houseutils verify_db_to_store -D local-db -S local-store -t 'gcn.%'
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database, store=store)
     end(archive_output.verify_db_to_store(on, like=topic, sample=sample, verbose=verbose, crc=crc))
 
@@ -114,6 +120,8 @@ def verify_store_to_db(
 
     Example: houseutils verify_store_to_db -D local-db -S local-store -y 2024/3
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database, store=store)
     end(archive_output.verify_store_to_db(on, topic=topic, year_month=year_month, as_json=as_json))
 
@@ -132,6 +140,8 @@ def inspect(
 
     Example: houseutils inspect -D local-db -S local-store 01234567-89ab-4cde-8f01-23456789abcd
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database, store=store)
     end(archive_output.inspect(on, uuid, write=write, quiet=quiet, as_json=as_json))
 
@@ -149,6 +159,8 @@ def uuids(
 
     Example: houseutils uuids -D local-db "where topic = 'gcn.notice' order by id limit 5"
     """
+    from pipeline.cli import archive_output
+
     on = given.on_archive(context, database=database)
     end(archive_output.uuids(on, where, as_json=as_json))
 
@@ -158,6 +170,8 @@ def parked(context: typer.Context, *, database: given.Database = None, as_json: 
 
     Example: houseutils parked -D local-db
     """
+    from pipeline.cli import archive_output
+
     end(archive_output.parked(given.on_archive(context, database=database), as_json=as_json))
 
 
@@ -166,6 +180,7 @@ def db_logs(context: typer.Context, *, database: given.Database = None) -> None:
 
     Example: houseutils db_logs -D aws-dev-db
     """
+    from pipeline.cli import archive_output
     from pipeline.housekeeping.server_logs import database_logs
 
     config, scratch = given.utility_config(context, database=database), given.scratch_of(context)

@@ -13,7 +13,6 @@ from pipeline.cli.archive_tidying import Layout, Order, Partition
 from pipeline.cli.output import AsJson
 from pipeline.housekeeping import options as given
 from pipeline.housekeeping.opened import OnArchive, source_log
-from pipeline.housekeeping.source import broker_url
 
 Start = Annotated[
     str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
@@ -73,6 +72,7 @@ def restore(
     """
     from pipeline.archive.restore_report import Options, Selection
     from pipeline.cli import archive_moving
+    from pipeline.housekeeping.source import broker_url
 
     config = given.utility_config(context, source=source, database=database, store=store)
     scratch = given.scratch_of(context)

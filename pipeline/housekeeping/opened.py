@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pipeline import settings as headrace
-from pipeline.app import archive_of, make_parts
-from pipeline.archive.archive import Archive
 from pipeline.cli.loop import run_loop
-from pipeline.clock import SystemClock
 from pipeline.errors import SettingError
-from pipeline.housekeeping.config import Config
-from pipeline.housekeeping.settings import STORE, Use, settings_of
-from pipeline.housekeeping.source import connection_of
-from pipeline.log.location import make_log
-from pipeline.log.port import Log
-from pipeline.settings import Settings
+from pipeline.housekeeping.config import STORE, Config, Use
+
+if TYPE_CHECKING:
+    from pipeline.archive.archive import Archive
+    from pipeline.log.port import Log
+    from pipeline.settings import Settings
 
 T = TypeVar("T")
 
@@ -70,6 +66,8 @@ class OnArchive:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Archive]:
         """Open the archive while the block runs."""
+        from pipeline.app import archive_of, make_parts
+
         parts = make_parts(await self.settings())
         try:
             await parts.database.open(migrate=self._migrate)
@@ -83,6 +81,8 @@ class OnArchive:
     async def settings(self) -> Settings:
         """Give the settings; what AWS says about them is asked for once."""
         if self._settings is None:
+            from pipeline.housekeeping.settings import settings_of
+
             self._settings = await settings_of(
                 self._config, scratch=self._scratch, uses=self._uses, all_copies=self._all_copies
             )
@@ -100,9 +100,15 @@ async def source_log(config: Config) -> AsyncIterator[Log]:
     kind = config.text("hop-type")
     if kind == "mock":
         raise SettingError("open the source", "it is a mock, which has no topics", "choose another with -H")
+    log: Log
     if kind == "local":
+        from pipeline import settings as headrace
+        from pipeline.clock import SystemClock
+        from pipeline.log.location import make_log
+
         log = make_log(headrace.load().settings, SystemClock())
     else:
+        from pipeline.housekeeping.source import connection_of
         from pipeline.log.kafka.log import KafkaLog
 
         log = KafkaLog(await connection_of(config))

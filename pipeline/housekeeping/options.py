@@ -11,11 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipeline.housekeeping import logs
-from pipeline.housekeeping.config import Choice, Config, load
+from pipeline.housekeeping.config import STORE, Choice, Config, load
 from pipeline.housekeeping.keys import FLAT, Kind
 from pipeline.housekeeping.opened import OnArchive
-from pipeline.housekeeping.settings import STORE
 
 TomlFile = Annotated[
     Path | None,
@@ -76,6 +74,8 @@ def begin(context: typer.Context, toml_file: Path | None, log_stanza: str | None
 
 def config_of(context: typer.Context, **chosen: Any) -> Config:
     """Merge the configuration of a command from what it chose, and set up logging by it."""
+    from pipeline.housekeeping import logs
+
     config = load(context.obj._replace(**chosen))
     logs.configure(config)
     return config

@@ -60,16 +60,16 @@ async def archive(config: Config, wishes: Wishes, counts: Counts, scratch: Path)
     kind = config.text("hop-type")
     _check(config, kind)
     settings = await settings_of(config, scratch=scratch, test_run=wishes.test_run and kind != "mock")
-    await _make_backup(config, settings)
     async with open_parts(make_parts(settings), wait=kind != "mock") as parts:
+        await _make_backup(config, settings)
         watch = Watch(
+            counts,
             compare=partial(verify_message, parts.archived, parts.database) if wishes.verify else None,
             test_run=wishes.test_run,
             max_messages=wishes.max_messages or config.number("hop-test-max-messages"),
             objects_every=config.number("store-log-every"),
             rows_every=config.number("db-log-frequency"),
         )
-        watch.counts = counts
         if kind == "mock":
             await _from_mock(parts, watch)
         else:

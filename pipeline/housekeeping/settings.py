@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pipeline import settings as headrace
 from pipeline.housekeeping import database, source, store
-from pipeline.housekeeping.config import Config
+from pipeline.housekeeping.config import EVERYTHING, Config, Use
 from pipeline.housekeeping.keys import KEYS
 from pipeline.settings import Settings
 
@@ -36,12 +36,6 @@ _SAME: Final[Mapping[str, str]] = {
 
 TOPICS_FILE: Final = "topics.log"
 """Record of the topics archived, in the working directory as upstream has it."""
-
-
-Use = Literal["store", "policy", "source"]
-"""What a command works with beside the database."""
-EVERYTHING: Final[tuple[Use, ...]] = ("store", "policy", "source")
-STORE: Final[tuple[Use, ...]] = ("store",)
 
 
 async def settings_of(

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import archive_output, output
+from pipeline.cli import output
 from pipeline.cli.archive_options import Quiet, end
-from pipeline.housekeeping import mock_source, publish
 from pipeline.housekeeping import options as given
 from pipeline.housekeeping.config import Config
 from pipeline.housekeeping.opened import OnArchive
@@ -35,6 +34,8 @@ def publish_tests(
 
     Example: houseutils publish -H hop-local
     """
+    from pipeline.housekeeping import publish
+
     config = given.utility_config(context, source=source, database=database, store=store)
     scratch = given.scratch_of(context)
     if clean:
@@ -74,6 +75,8 @@ def clean_duplicates(
 
     Example: houseutils clean_duplicates -D local-db -S local-store -c
     """
+    from pipeline.cli import archive_output
+
     config = given.utility_config(context, database=database, store=store)
     on = OnArchive(config, given.scratch_of(context), all_copies=True)
     end(archive_output.clean_duplicates(on, count_only=count_only, limit=limit, quiet=quiet))
@@ -84,6 +87,8 @@ def migrate(context: typer.Context, *, database: given.Database = None) -> None:
 
     Example: houseutils migrate -D local-db
     """
+    from pipeline.cli import archive_output
+
     config = given.utility_config(context, database=database)
     on = OnArchive(config, given.scratch_of(context), migrate=False, uses=())
     end(archive_output.migrate(on))
@@ -91,6 +96,9 @@ def migrate(context: typer.Context, *, database: given.Database = None) -> None:
 
 def _clean(config: Config, on: OnArchive, *, quiet: bool) -> None:
     """Delete the test topics, then read them dry; ends the command when the answer is no."""
+    from pipeline.cli import archive_output
+    from pipeline.housekeeping import mock_source, publish
+
     topics = [name for name in (config.text("hop-test-topic"), mock_source.TOPIC) if name]
     end(archive_output.clean_tests(on, topics, quiet=quiet))
     read = publish.read_dry(config)

@@ -41,6 +41,7 @@ class Watch:
     """Sees every message of a run; keeps the contract of `pipeline.archive.attendant`.
 
     Args:
+        counts: Are kept up to date.
         compare: Compares what was stored with what was received; None to compare nothing.
         test_run: Whether the messages are test data, with an end marker.
         max_messages: Messages after which the run is over; 0 for no end.
@@ -50,6 +51,7 @@ class Watch:
 
     def __init__(
         self,
+        counts: Counts,
         *,
         compare: Compare | None = None,
         test_run: bool = False,
@@ -57,7 +59,7 @@ class Watch:
         objects_every: int = 100,
         rows_every: int = 100,
     ) -> None:
-        self.counts = Counts()
+        self.counts = counts
         self.over = asyncio.Event()
         """Set when the run is to end; what is under way is finished first."""
         self._compare = compare

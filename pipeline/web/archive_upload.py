@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from pipeline import limits, metrics_archive
+from pipeline.app import archive_of
 from pipeline.archive import bson, upload
 from pipeline.archive.outcome import Outcome
 from pipeline.archive.text import Texts
@@ -21,7 +22,6 @@ from pipeline.archive.users import User
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.errors import TooLarge
 from pipeline.identify.pool import ParserPool
-from pipeline.objects.location import bucket_named
 from pipeline.web import bodies
 from pipeline.web.archive_callers import caller_of, check_right
 from pipeline.web.archive_forms import BSON, JSON, respond
@@ -86,7 +86,7 @@ async def _receive(request: web.Request, user: User, topic: str) -> Outcome:
 
 async def _writer(request: web.Request) -> ArchiveWriter:
     parts = parts_of(request)
-    settings = parts.settings.archive
+    settings, archive = parts.settings.archive, archive_of(parts)
     policy = archive_policy_of(request)
     pool = await parser_of(request)
     texts = Texts(
@@ -96,13 +96,13 @@ async def _writer(request: web.Request) -> ArchiveWriter:
         max_characters=settings.text_max_characters,
     )
     return ArchiveWriter(
-        parts.archived,
-        parts.database,
-        clock=parts.clock,
+        archive.objects,
+        archive.database,
+        clock=archive.clock,
         media_types=partial(_media_types, pool),
-        prefix=settings.prefix,
-        bucket=bucket_named(parts.settings.objects),
-        cluster=settings.cluster,
+        prefix=archive.prefix,
+        bucket=archive.bucket,
+        cluster=archive.cluster,
         rule=settings.dedupe,
         public=lambda topic: policy.rule(topic).publicly_readable,
         texts=texts,

@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline import limits
 from pipeline.app import Parts
+from pipeline.archive.source import group_of
 from pipeline.hub.changelogs import app_id
 from pipeline.log.lag import lag
 from pipeline.log.port import TopicPartition
@@ -49,7 +50,8 @@ class Backlog:
         return [await self._agent(name, counts) for name in self._parts.settings.worker.agents]
 
     async def _agent(self, agent: str, counts: Mapping[str, int]) -> AgentLag:
-        group = app_id(self._parts.settings.events.prefix, agent)
+        settings = self._parts.settings
+        group = group_of(settings) if agent == "archive" else app_id(settings.events.prefix, agent)
         committed = await self._parts.log.committed(group, _places(counts))
         topics = {place.topic for place in committed}
         behind = await lag(self._parts.log, group, _places({topic: counts[topic] for topic in topics}))

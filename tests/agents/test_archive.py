@@ -11,7 +11,7 @@ import pytest
 from agents.archive import Archiving
 from agents.run import running
 from pipeline import metrics
-from pipeline.app import make_parts, open_parts
+from pipeline.app import Parts, make_parts, open_parts
 from pipeline.archive import parking
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
@@ -89,7 +89,7 @@ async def test_nothing_is_archived_before_the_policy_was_learned_once(tmp_path: 
         await parts.log.create_topics([TopicSpec(topic)])
         await feed(parts.log, topic, 3)
         assert agents.trouble() == ["the archive has not learned yet which topics to archive"]
-        failures = metrics.AGENT_FAILED.labels("archive")._value.get()  # noqa: SLF001
+        failures = _failures()
         await until(lambda: _more(failures))
         assert await archived(parts, topic) == places()
         policy.write_text(POLICY.format(unique=unique, a="true"))
@@ -125,16 +125,20 @@ async def test_what_an_attendant_raises_ends_the_run_and_is_raised_there(
         await parts.log.create_topics([TopicSpec(topic)])
         await feed(parts.log, topic, 2)
         with pytest.raises(type(error)) as caught:
-            async with running(parts, attendant=attendant):
-                await until(lambda: _has_seen(attendant, 1))
-                await feed(parts.log, topic, 10)
-                await until(lambda: _has_seen(attendant, 100))
+            await _run_until_ended(parts, topic, attendant)
         assert caught.value is error
         # What was shown and not agreed to comes again, what was passed over does not.
         assert (await committed(parts.log, group_of(settings), topic))[0] <= 2
         async with running(parts) as agents:
             await settled(agents)
         assert (await archived(parts, topic)).keys() == places(12).keys() - {(0, 1)}
+
+
+async def _run_until_ended(parts: Parts, topic: str, attendant: Ends) -> None:
+    async with running(parts, attendant=attendant):
+        await until(lambda: _has_seen(attendant, 1))
+        await feed(parts.log, topic, 10)
+        await until(lambda: _has_seen(attendant, 100))
 
 
 async def _has_seen(attendant: Ends, count: int) -> bool:
@@ -207,4 +211,8 @@ async def _archives(archive: Archiving | None, *topics: str) -> bool:
 
 
 async def _more(failures: float) -> bool:
-    return metrics.AGENT_FAILED.labels("archive")._value.get() > failures  # noqa: SLF001
+    return _failures() > failures
+
+
+def _failures() -> float:
+    return metrics.REGISTRY.get_sample_value("headrace_agent_failed_total", {"agent": "archive"}) or 0.0

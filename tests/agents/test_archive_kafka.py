@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pipeline import metrics
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.archive.source import group_of
-from pipeline.log.connection import KafkaConnection
+from pipeline.archive.topic_set import TopicSet
 from pipeline.log.port import TopicSpec
 from tests.agents.archiving import (
     archive_settings,
@@ -28,7 +27,6 @@ from tests.agents.archiving import (
     until_archived,
 )
 from tests.agents.installation import until
-from tests.odd_records import append_odd
 from tests.processes import Process, ended_at_last, environment, write_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -48,7 +46,8 @@ async def test_a_deleted_topic_holds_up_no_other_and_is_never_made_anew(
 ) -> None:
     settings = archive_settings(tmp_path, unique, f"kafka://{kafka_address}")
     a, b = f"{unique}.a", f"{unique}.b"
-    failures = metrics.AGENT_FAILED.labels("archive")._value.get()  # noqa: SLF001
+    failed = ("headrace_agent_failed_total", {"agent": "archive"})
+    before = metrics.REGISTRY.get_sample_value(*failed)
     async with archiving(settings) as (parts, agents):
         await parts.log.create_topics([TopicSpec(a), TopicSpec(b)])
         await feed(parts.log, a, 10)
@@ -62,7 +61,7 @@ async def test_a_deleted_topic_holds_up_no_other_and_is_never_made_anew(
         assert agents.trouble() == []
         await passes(1.0)
         assert a not in await parts.log.topics()
-    assert metrics.AGENT_FAILED.labels("archive")._value.get() == failures  # noqa: SLF001
+    assert metrics.REGISTRY.get_sample_value(*failed) == before
     assert await _left(settings, b) == 60
 
 
@@ -97,11 +96,11 @@ async def test_workers_that_notice_a_new_topic_at_different_times_share_it_and_r
         await until(lambda: _is([40] * 4, committed(parts.log, group_of(quick), b, 4)))
 
 
-async def _knows(topics: Any, name: str) -> bool:
+async def _knows(topics: TopicSet, name: str) -> bool:
     return name in topics.topics
 
 
-async def _is(wanted: Any, found: Any) -> bool:
+async def _is(wanted: Sequence[int], found: Awaitable[Sequence[int]]) -> bool:
     return wanted == await found
 
 

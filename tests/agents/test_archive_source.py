@@ -1,4 +1,4 @@
-"""The archive of a Kafka of its own that lets in only who proves to be somebody: SCRAM, and SCRAM over TLS."""
+"""The archive of another Kafka, which lets in only who proves to be somebody: SCRAM, plain and over TLS."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.log.kafka import KafkaLog
 from pipeline.log.port import TopicSpec
 from tests.agents.archiving import (
     archive_settings,
+    archived,
     archiving,
     committed,
     feed,
     places,
-    archived,
     until_archived,
 )
 from tests.agents.installation import parked_entries, settled

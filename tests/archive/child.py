@@ -1,8 +1,9 @@
 """A process that archives a fixed set of messages and can be killed at any moment.
 
-    python -m tests.archive.child FOLDER
+    python -m tests.archive.child FOLDER objects|packs PORTION
 
-Starts with the first batch each time, as an agent does whose offsets were not committed.
+Starts with the first message each time, as an agent does whose offsets were not committed; PORTION messages
+are stored together, which may be others each time.
 """
 
 from __future__ import annotations
@@ -15,25 +16,20 @@ from pathlib import Path
 import structlog
 
 from pipeline.archive.message import Message
+from pipeline.archive.packing import PackWriter
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.objects.folder import FolderStore
 
 CHILD_TOPIC = "child"
-BATCHES = 12
-BATCH_MESSAGES = 20
+MESSAGES = 240
 
 
-def batches() -> list[list[Message]]:
-    """Make the messages, the same each time."""
-    return [
-        [
-            Message(CHILD_TOPIC, 0, batch * BATCH_MESSAGES + n, 1_700_000_000_000 + n, None, b"%d" % n)
-            for n in range(BATCH_MESSAGES)
-        ]
-        for batch in range(BATCHES)
-    ]
+def batches(portion: int) -> list[list[Message]]:
+    """Make the messages, the same each time, in portions."""
+    made = [Message(CHILD_TOPIC, 0, n, 1_700_000_000_000 + n, None, b"%d" % n) for n in range(MESSAGES)]
+    return [made[start : start + portion] for start in range(0, MESSAGES, portion)]
 
 
 async def _text(blocks: Sequence[bytes]) -> list[str]:
@@ -45,7 +41,7 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, layout: str, portion: int) -> None:
     """Archive everything, a line of output a batch."""
     # Standard output is for the parent, which counts its lines.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -54,14 +50,15 @@ async def main(folder: Path) -> None:
     _say("opening")
     await database.open()
     await objects.open()
-    writer = ArchiveWriter(objects, database, clock=SystemClock(), media_types=_text)
-    for batch in batches():
+    alone = ArchiveWriter(objects, database, clock=SystemClock(), media_types=_text)
+    packs = PackWriter(alone)
+    for batch in batches(portion):
         _say("batch")
-        await writer.store(batch)
+        await (packs if layout == "packs" else alone).store(batch)
     _say("done")
     await objects.close()
     await database.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -25,7 +25,8 @@ from pipeline.objects.folder import FolderStore
 from pipeline.objects.memory import MemoryStore
 from pipeline.objects.port import Stat
 from tests.archive.archived import CLIENT_UUID, Archive, a_message, upstream_row, with_id
-from tests.archive.child import BATCH_MESSAGES, BATCHES, CHILD_TOPIC
+from tests.archive.child import CHILD_TOPIC, MESSAGES
+from tests.archive.packed import check_packs
 from tests.archive.proxy import wire_to
 from tests.archive.stopping import StopAt
 from tests.databases import postgres_schema
@@ -287,21 +288,24 @@ async def test_a_damaged_object_left_under_a_key_stops_nothing(
 KILLS = 5
 
 
-async def test_killed_at_any_moment_nothing_is_lost_or_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["objects", "packs"])
+async def test_killed_at_any_moment_nothing_is_lost_or_twice(tmp_path: Path, layout: str) -> None:
     """A real process, kill -9 at moments that differ from run to run, started again until it is through."""
     seed = random.randrange(2**32)  # noqa: S311
     choose = random.Random(seed)  # noqa: S311
     for kills in range(KILLS):
         lines = 2 + kills * 2
-        assert not await asyncio.to_thread(_run_child, tmp_path, lines, choose.random() / 50)
-    assert await asyncio.to_thread(_run_child, tmp_path, BATCHES + 2, 0)
+        how = [layout, str(choose.randint(12, 24))]
+        assert not await asyncio.to_thread(_run_child, tmp_path, how, lines, choose.random() / 50)
+    assert await asyncio.to_thread(_run_child, tmp_path, [layout, "20"], MESSAGES, 0)
     database = Database("sqlite:", tmp_path)
     objects = FolderStore(tmp_path / "objects")
     await database.open()
     await objects.open()
     archive = Archive(objects, database)
-    assert len(await archive.rows()) == BATCHES * BATCH_MESSAGES, seed
+    assert len(await archive.rows()) == MESSAGES, seed
     await archive.check_complete(CHILD_TOPIC)
+    await check_packs(archive)
     await objects.close()
     await database.close()
     with sqlite3.connect(tmp_path / "headrace.sqlite") as connection:
@@ -309,9 +313,9 @@ async def test_killed_at_any_moment_nothing_is_lost_or_twice(tmp_path: Path) -> 
     connection.close()
 
 
-def _run_child(folder: Path, lines: int, delay_seconds: float) -> bool:
+def _run_child(folder: Path, how: list[str], lines: int, delay_seconds: float) -> bool:
     """Run the child until it printed so many lines and a little longer; True when it came to its end."""
-    command = [sys.executable, "-m", "tests.archive.child", str(folder)]
+    command = [sys.executable, "-m", "tests.archive.child", str(folder), *how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout is not None
         for _ in range(lines):

@@ -59,7 +59,7 @@ async def test_another_place_is_never_taken_for_the_same(
     first = a_message(5)
     second = Message(**({name: getattr(first, name) for name in first.__struct_fields__} | {change: other}))
     assert await outcome_after(writer, first, second, together=together) == "stored"
-    assert len({row.key for row in await archive.rows()}) == 2
+    assert len({(row.key, row.pack_offset) for row in await archive.rows()}) == 2
 
 
 async def test_rule_2_a_mirrored_message_is_never_stored_twice(

@@ -122,7 +122,7 @@ async def test_whoever_shows_the_right_credential_is_answered_and_nobody_else(
     policy = policy_of(url, **credentials)
     await policy.refresh()
     assert policy.rule("alerts").archivable
-    for wrong in ({}, {name: "wrong" for name in credentials}):
+    for wrong in ({}, dict.fromkeys(credentials, "wrong")):
         with pytest.raises(SettingError):
             await policy_of(url, **wrong).refresh()
 
@@ -144,7 +144,7 @@ async def test_a_password_is_never_sent_in_the_clear_to_another_machine(
 ) -> None:
     server, url = identity
     server.way = "basic"
-    monkeypatch.setattr("pipeline.archive.policy_http._private", lambda url: False)
+    monkeypatch.setattr("pipeline.archive.policy_http._private", lambda _: False)
     with pytest.raises(SettingError, match="in the clear"):
         await policy_of(url, policy_username=USER, policy_password=PASSWORD).refresh()
     assert not any(said.startswith("Basic") for said in server.heard)

@@ -354,6 +354,24 @@ def test_a_restore_chooses_by_time_and_uuid(place: Place) -> None:
     assert found["selected"] == 1
 
 
+def test_messages_are_moved_into_packs_and_back_and_stay_whole(place: Place) -> None:
+    place.fill(messages=6)
+    place.fill(topic="other", messages=1)
+    found = place(f"repack --topic {TOPIC} --dry-run --json").json
+    assert (found["messages"], found["objects_before"]) == (6, 6)
+    assert place("audit-store").lines == ["0 anomalous of 7"]
+
+    assert place(f"repack --topic {TOPIC}").lines[0].startswith("6 messages moved, from 6 objects to 1, ")
+    assert place("verify -a --crc").lines[-1] == "0 anomalous of 7"
+    assert place("audit-store").lines == ["0 anomalous of 2"]
+
+    assert place("repack --to objects").lines[0].startswith("6 messages moved, from 1 objects to 6, ")
+    assert place("verify -a --crc").lines[-1] == "0 anomalous of 7"
+    assert place("audit-store").lines == ["0 anomalous of 7"]
+    assert place(f"clean-tests -q {TOPIC}").code == 0
+    assert place("audit-store").lines == ["0 anomalous of 1"]
+
+
 def test_texts_are_made_for_messages_of_searched_topics(headrace: Command, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(f'[[topic]]\nname = "{TOPIC}"\narchivable = true\nindex_archived_text = true\n')

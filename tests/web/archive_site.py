@@ -24,6 +24,7 @@ from pipeline import limits
 from pipeline.archive import lookup
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.archive.message import Message
+from pipeline.archive.packing import PackWriter
 from pipeline.archive.users import MECHANISM, make_entry
 from pipeline.archive.writer import ArchiveWriter
 from pipeline.clock import Clock
@@ -119,19 +120,22 @@ class ArchiveSite:
         self.policy_file = policy_file
         self.url = f"{site.url}/api/archive"
 
-    async def store(self, *stored: Message, public: bool = True) -> list[ArchivedRow]:
-        """Archive messages and return their rows."""
+    async def store(self, *stored: Message, public: bool = True, packed: bool = False) -> list[ArchivedRow]:
+        """Archive messages, each in an object of its own or all in one, and return their rows."""
         parts = self.site.parts
-        writer = ArchiveWriter(
+        alone = ArchiveWriter(
             parts.archived,
             parts.database,
             clock=parts.clock,
             media_types=_binary,
             public=lambda _topic: public,
         )
+        writer = PackWriter(alone) if packed else alone
         outcomes = await writer.store(stored)
         assert all(outcome.stored for outcome in outcomes), outcomes
-        return [await self.row(outcome.uuid) for outcome in outcomes]
+        rows = [await self.row(outcome.uuid) for outcome in outcomes]
+        assert all((row.pack_offset is not None) is packed for row in rows)
+        return rows
 
     async def row(self, uuid: UUID | None) -> ArchivedRow:
         """Return the row of a message."""
@@ -148,17 +152,6 @@ class ArchiveSite:
         """Change a row, and return it."""
         await self._write(update(messages).where(messages.c.uuid == row.uuid).values(columns))
         return await self.row(row.uuid)
-
-    async def pack(self, rows: Sequence[ArchivedRow], key: str = "some/pack.pack") -> list[ArchivedRow]:
-        """Put the objects of rows into one pack, in that order, and remove them."""
-        packed, offset = [], 0
-        documents = [await self.object(row) for row in rows]
-        await self.site.parts.archived.put(key, b"".join(documents))
-        for row, document in zip(rows, documents, strict=True):
-            await self.site.parts.archived.delete(row.key)
-            packed.append(await self.change(row, key=key, pack_offset=offset))
-            offset += len(document)
-        return packed
 
     async def put_first_generation(self, payload: bytes) -> ArchivedRow:
         """Store an object of the older layout, with its row."""

@@ -286,7 +286,7 @@ class _Counted:
 async def test_messages_side_by_side_in_a_pack_are_read_together(any_archive: ArchiveSite) -> None:
     from pipeline.archive.documents import read_documents
 
-    rows = await any_archive.pack(await any_archive.store(*(a_message(n) for n in range(10))))
+    rows = await any_archive.store(*(a_message(n) for n in range(10)), packed=True)
     for asc in (True, False):
         numbers = list(range(10))
         assert _numbers(await any_archive.list("/messages", asc=asc)) == (numbers if asc else numbers[::-1])
@@ -319,7 +319,7 @@ async def test_what_is_missing_or_damaged_is_left_out_and_counted(
 
 
 async def test_of_a_pack_that_is_cut_off_the_rest_is_listed(archive: ArchiveSite) -> None:
-    rows = await archive.pack(await archive.store(*(a_message(n) for n in range(8))))
+    rows = await archive.store(*(a_message(n) for n in range(8)), packed=True)
     store = archive.site.parts.archived
     data = b"".join([chunk async for chunk in await store.get(rows[0].key)])
     await store.put(rows[0].key, data[: (rows[5].pack_offset or 0) + 10])

@@ -38,7 +38,7 @@ async def test_a_message_is_sent_as_it_is_stored(any_archive: ArchiveSite) -> No
 
 
 async def test_a_message_in_a_pack_is_sent_alone(any_archive: ArchiveSite) -> None:
-    rows = await any_archive.pack(await any_archive.store(*(a_message(n) for n in range(5))))
+    rows = await any_archive.store(*(a_message(n) for n in range(5)), packed=True)
     for number, row in enumerate(rows):
         answer = await any_archive.ask(f"/msg/{row.uuid}")
         assert answer.document["message"] == f"message {number}".encode()
@@ -103,9 +103,8 @@ SIZES += [border + step for border in (CHUNK, 3 * CHUNK) for step in (-HEAD - 1,
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_payload_is_exact_at_every_size(archive: ArchiveSite, packed: bool) -> None:
     payloads = [bytes_of(size) for size in SIZES]
-    rows = await archive.store(*(a_message(n, value=payload) for n, payload in enumerate(payloads)))
-    if packed:
-        rows = await archive.pack(rows)
+    messages = [a_message(n, value=payload) for n, payload in enumerate(payloads)]
+    rows = await archive.store(*messages, packed=packed)
     for row, payload in zip(rows, payloads, strict=True):
         answer = await archive.ask(f"/msg/{row.uuid}/raw_file/some.bin")
         assert answer.headers["Content-Length"] == str(len(payload))

@@ -140,6 +140,28 @@ async def test_what_is_not_as_it_must_be_is_a_400_with_the_reason(
     assert (await archive.list("/messages/count"))["count"] == 0
 
 
+async def test_headers_nested_without_end_are_refused(archive: ArchiveSite) -> None:
+    nested = b"\x05\0\0\0\0"
+    for _ in range(50_000):
+        nested = struct.pack("<i", len(nested) + 8) + b"\x03a\0" + nested + b"\0"
+        if len(nested) > 900_000:
+            break
+    body = b"\x03headers\0" + nested + b"\0"
+    answer = await _post(archive, struct.pack("<i", len(body) + 4) + body)
+    assert (answer.status, answer.message) == (400, "Request must be valid BSON")
+
+
+async def test_uploads_at_the_same_moment_are_all_taken(
+    archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
+    payloads = [bytes_of(LARGE, str(number)) for number in range(2 * limits.ARCHIVE_UPLOADS_AT_ONCE)]
+    answers = await asyncio.gather(*(_post(archive, _pieces(_body(payload))) for payload in payloads))
+    stored = [(await _stored(archive, answer))["message"] for answer in answers]
+    assert stored == payloads
+    assert _left(archive) == []
+
+
 async def test_a_key_twice_is_no_bson_of_ours(archive: ArchiveSite) -> None:
     one = _body()
     twice = struct.pack("<i", 2 * len(one) - 5) + one[4:-1] + one[4:]

@@ -52,6 +52,7 @@ class KafkaLog:
         self._client: Client | None = None
         self._producer: Any = None
         self._connecting = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._lanes: dict[TopicPartition, Lane] = {}
         self._room = Room(limits.LOG_PENDING_BYTES)
         self._readers: set[KafkaReader] = set()
@@ -67,8 +68,11 @@ class KafkaLog:
             Unavailable: Kafka does not answer, or does not let us in.
             SettingError: The connection's settings cannot be used.
         """
-        if self._client is not None:
-            return
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._connect()
+
+    async def _connect(self) -> Client:
         limit_logs()
         client = Client(self._connection, self._timeout_seconds)
         try:
@@ -76,7 +80,7 @@ class KafkaLog:
         except BaseException:
             await client.close()
             raise
-        self._client = client
+        return client
 
     async def close(self) -> None:
         """Finish what was appended, then end all connections; safe to repeat."""
