@@ -63,8 +63,8 @@ async def by_uuid(database: Database, uuid: UUID) -> ArchivedRow | None:
 
 
 async def by_event_key(database: Database, event_key: str) -> list[ArchivedRow]:
-    """Find the messages whose Kafka record key is that text, oldest row first, at most `ROWS_MAX`."""
-    return await _find(database, messages.c.event_key == event_key)
+    """Find the public messages whose Kafka record key is that text, oldest first, at most `ROWS_MAX`."""
+    return await _find(database, messages.c.event_key == event_key, messages.c.public)
 
 
 async def by_place(

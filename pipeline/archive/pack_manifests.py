@@ -53,7 +53,7 @@ class Written(NamedTuple):
     crc32: int
 
 
-_COLUMNS = [archive_packs.c[name] for name in Manifest.__struct_fields__]
+COLUMNS = [archive_packs.c[name] for name in Manifest.__struct_fields__]
 
 
 async def unfinished(connection: AsyncConnection, part: Stretch) -> list[Manifest]:
@@ -112,5 +112,5 @@ async def is_used(connection: AsyncConnection, key: str) -> bool:
 
 
 async def _find(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Manifest]:
-    query = select(*_COLUMNS).where(*conditions).order_by(archive_packs.c.first_offset)
+    query = select(*COLUMNS).where(*conditions).order_by(archive_packs.c.first_offset)
     return [Manifest(**row) for row in (await connection.execute(query)).mappings()]

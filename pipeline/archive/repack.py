@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 import structlog
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline import limits
@@ -29,7 +29,6 @@ from pipeline.archive.packs import pack_key
 from pipeline.database.tables import messages
 from pipeline.database.tables import topics as statistics
 from pipeline.errors import BadInput, Conflict, Damaged, NotFound
-from pipeline.objects.versions import erase
 
 log = structlog.get_logger(__name__)
 
@@ -39,15 +38,34 @@ NO_PARTITION = -1
 Layout = Literal["packs", "objects"]
 
 
-class Repacked(msgspec.Struct):
-    """What was moved, or would be: messages, the objects they lay in and lie in now, and their bytes."""
+class Repacked(NamedTuple):
+    """What was moved, or would be: messages, the objects they lay in and lie in now, and their bytes.
+
+    `skipped` messages stay where they are: too large, or their object is missing, damaged or not ours.
+    """
+
+    messages: int
+    objects_before: int
+    objects_after: int
+    size_bytes: int
+    skipped: int
+
+
+class _Counts(msgspec.Struct):
+    """The same while it is counted."""
 
     messages: int = 0
     objects_before: int = 0
     objects_after: int = 0
     size_bytes: int = 0
     skipped: int = 0
-    """Messages that stay where they are: too large, or their object is missing, damaged or not ours."""
+
+    def moved(self, rows: Sequence[ArchivedRow], before: int, after: int) -> None:
+        """Count messages moved, out of so many objects and into so many."""
+        self.messages += len(rows)
+        self.objects_before += before
+        self.objects_after += after
+        self.size_bytes += sum(row.size for row in rows)
 
 
 async def repack(
@@ -71,11 +89,11 @@ async def repack(
     """
     if archive.protected and not dry_run:
         raise Conflict("repack the archive", "it is protected", "see the setting archive.protected")
-    report = Repacked()
+    counts, size = _Counts(), _Size(pack_records, pack_bytes)
     for topic in await _topics(archive, topics):
-        work = _Packing(archive, topic, report, pack_records, pack_bytes, concurrency, dry_run=dry_run)
+        work = _Repacking(archive, topic, counts, size, concurrency, dry_run=dry_run)
         await (work.pack() if to == "packs" else work.unpack())
-    return report
+    return Repacked(*msgspec.structs.astuple(counts))
 
 
 async def _topics(archive: Archive, globs: Sequence[str]) -> list[str]:
@@ -86,25 +104,30 @@ async def _topics(archive: Archive, globs: Sequence[str]) -> list[str]:
     return sorted(topic for topic in stored if any(fnmatchcase(topic, glob) for glob in globs))
 
 
-class _Packing:
+class _Size(NamedTuple):
+    """How large packs become."""
+
+    records: int
+    size_bytes: int
+
+
+class _Repacking:
     """The work on one topic."""
 
     def __init__(
         self,
         archive: Archive,
         topic: str,
-        report: Repacked,
-        pack_records: int,
-        pack_bytes: int,
+        counts: _Counts,
+        size: _Size,
         concurrency: int,
         *,
         dry_run: bool,
     ) -> None:
         self._archive = archive
         self._topic = topic
-        self._report = report
-        self._pack_records = pack_records
-        self._pack_bytes = pack_bytes
+        self._counts = counts
+        self._size = size
         self._concurrency = concurrency
         self._dry_run = dry_run
 
@@ -116,7 +139,7 @@ class _Packing:
             await self._finish_left()
         async for group in self._groups():
             if self._dry_run:
-                self._count(group, len(group), 1)
+                self._counts.moved(group, len(group), 1)
             else:
                 await self._pack_group(group)
 
@@ -133,11 +156,11 @@ class _Packing:
         """Yield what goes into one pack each: messages of one partition, or without one, in order."""
         group: list[ArchivedRow] = []
         async for row in self._alone():
-            if row.size > self._pack_bytes or not _is_ours(self._archive, row):
-                self._report.skipped += 1
+            if row.size > self._size.size_bytes or not _is_ours(self._archive, row):
+                self._counts.skipped += 1
                 continue
-            full = len(group) >= self._pack_records or (
-                sum(each.size for each in group) + row.size > self._pack_bytes
+            full = len(group) >= self._size.records or (
+                sum(each.size for each in group) + row.size > self._size.size_bytes
             )
             if group and (full or _partition(group[0]) != _partition(row)):
                 yield group
@@ -160,7 +183,7 @@ class _Packing:
                     column.kafka_offset.is_not(None) if placed else column.kafka_offset.is_(None),
                 )
                 if after is not None:
-                    query = query.where(tuple_(*order) > tuple_(*_order(after, placed=placed)))
+                    query = query.where(tuple_(*order) > _order(after, placed=placed))
                 rows = await self._rows(query.order_by(*order).limit(limits.ARCHIVE_PACK_RECORDS))
                 for row in rows:
                     yield row
@@ -168,16 +191,16 @@ class _Packing:
                     break
                 after = rows[-1]
 
-    async def _rows(self, query: object) -> list[ArchivedRow]:
+    async def _rows(self, query: Select[Any]) -> list[ArchivedRow]:
         async def ask(connection: AsyncConnection) -> list[ArchivedRow]:
-            return [ArchivedRow(*row) for row in await connection.execute(query)]  # type: ignore[call-overload]
+            return [ArchivedRow(*row) for row in await connection.execute(query)]
 
         return await self._archive.database.read("list messages to repack", ask)
 
     async def _pack_group(self, group: list[ArchivedRow]) -> None:
         archive = self._archive
         read = await steps.read_documents(archive.objects, group, self._concurrency)
-        self._report.skipped += len(group) - len(read)
+        self._counts.skipped += len(group) - len(read)
         if not read:
             return
         first, last = read[0][0], read[-1][0]
@@ -187,7 +210,7 @@ class _Packing:
 
         manifest = await archive.database.write("plan a pack", claim)
         if manifest is None or manifest.finished:
-            self._report.skipped += len(read)
+            self._counts.skipped += len(read)
             return
         # True from here: the manifest says that an object may lie under its key.
         await steps.put_if_absent(
@@ -231,10 +254,7 @@ class _Packing:
             await pack_manifests.finish(connection, manifest, pack.written)
 
         await archive.database.write("finish a pack", finish)
-        self._report.messages += len(moved)
-        self._report.objects_before += len(moved)
-        self._report.objects_after += 1
-        self._report.size_bytes += sum(each.size for each in moved)
+        self._counts.moved(moved, len(moved), 1)
 
     # --- out of packs ---
 
@@ -246,7 +266,7 @@ class _Packing:
         while rows := await self._next_pack(after):
             after = rows[0].key
             if self._dry_run:
-                self._count(rows, 1, len(rows))
+                self._counts.moved(rows, 1, len(rows))
             else:
                 await self._unpack(rows)
 
@@ -264,7 +284,7 @@ class _Packing:
         except (NotFound, Damaged, BadInput) as error:
             log.warning("a pack is not taken apart", key=rows[0].key, reason=str(error))
             moved = []
-        self._report.skipped += len(rows) - len(moved)
+        self._counts.skipped += len(rows) - len(moved)
         if not moved:
             return
         # True from here: each message lies in an object of its own too.
@@ -272,13 +292,7 @@ class _Packing:
         # True from here: no row of those points into the pack.
         await steps.erase_unused(archive, [rows[0].key], self._concurrency)
         await steps.forget_erased(archive, rows[0].key)
-        self._count(moved, 1, len(moved))
-
-    def _count(self, rows: Sequence[ArchivedRow], before: int, after: int) -> None:
-        self._report.messages += len(rows)
-        self._report.objects_before += before
-        self._report.objects_after += after
-        self._report.size_bytes += sum(row.size for row in rows)
+        self._counts.moved(moved, 1, len(moved))
 
 
 def _is_ours(archive: Archive, row: ArchivedRow) -> bool:

@@ -19,7 +19,7 @@ from pipeline.archive.restore_ahead import ahead
 from pipeline.archive.restore_journal import VERSION, Begin, Journal, State, Step, bound, check_same
 from pipeline.archive.restore_look import look
 from pipeline.archive.restore_map import offset_map
-from pipeline.archive.restore_plan import Plan, Window, make_plan
+from pipeline.archive.restore_plan import Plan, Position, Window, make_plan
 from pipeline.archive.restore_records import BATCH_OVERHEAD_BYTES, Made, Recorder
 from pipeline.archive.restore_report import (
     Delivered,
@@ -75,6 +75,8 @@ class _Prepared(NamedTuple):
 
     window: Window
     made: list[Made]
+    up_to: Position
+    """Up to where messages may have been sent when these are."""
     uncertain: bool
 
 
@@ -176,8 +178,8 @@ class _Run:
         step = Step(done=state.done)
         async with aclosing(ahead(source, limits.RESTORE_WINDOWS_AHEAD)) as windows:
             async for prepared in windows:
-                # On disk from here on: these messages may arrive, and before them all is known.
-                await self._write(state, msgspec.structs.replace(step, next=prepared.window.position))
+                # On disk from here on: what comes up to there may have arrived, and before it all is known.
+                await self._write(state, msgspec.structs.replace(step, next=prepared.up_to))
                 offsets = await self._send_window(plan, state, sender, prepared)
                 step = settle(state.marks, prepared.window, prepared.made, offsets)
                 step = msgspec.structs.replace(step, recognised=sender.recognised)
@@ -207,14 +209,16 @@ class _Run:
         self, plan: Plan, state: State, recorder: Recorder
     ) -> AsyncGenerator[_Prepared, None]:
         """Read what comes next; first what was announced and may have been sent."""
-        after, objects = state.done, self._archive.objects
-        if state.next is not None:
-            async for window in plan.windows(after, until=state.next):
+        after, announced, objects = state.done, state.next, self._archive.objects
+        if announced is not None:
+            # Windows may be cut in other places than they were then.
+            async for window in plan.windows(after, until=announced):
                 made = await recorder.read(objects, window.rows)
-                yield _Prepared(window, made, uncertain=True)
-            after = state.next
+                yield _Prepared(window, made, announced, uncertain=True)
+            after = announced
         async for window in plan.windows(after):
-            yield _Prepared(window, await recorder.read(objects, window.rows), uncertain=False)
+            made = await recorder.read(objects, window.rows)
+            yield _Prepared(window, made, window.position, uncertain=False)
 
     async def _send_window(
         self, plan: Plan, state: State, sender: Sender, prepared: _Prepared

@@ -1,10 +1,13 @@
-"""Room for so many things at once, of which no partition takes more than half."""
+"""So many things at once and no more, and of one partition no more than half of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Slots:
@@ -32,3 +35,19 @@ class Slots:
             self._inside[owner] -= 1
             if not self._inside[owner]:
                 del self._inside[owner], self._own[owner]
+
+
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], most: int) -> None:
+    """Do work on each item, `most` of them at once; the first failure stops the others and is raised."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(most):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

@@ -7,9 +7,7 @@ written over (archive contract, sections 5 to 12). Trying again after a failure 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -22,7 +20,7 @@ from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
 from pipeline.archive.row_store import RowStore
 from pipeline.archive.rows import Row
-from pipeline.archive.slots import Slots
+from pipeline.archive.slots import Slots, for_each
 from pipeline.archive.steps import step
 from pipeline.clock import Clock
 from pipeline.database.engine import Database
@@ -149,13 +147,12 @@ class ArchiveWriter:
 
     async def _put_all(self, work: Sequence[tuple[Draft, Prepared]]) -> list[Row]:
         """Put the objects and return the rows to write: fewer than asked for when something was refused."""
-        waiting = iter(work)
 
-        async def worker() -> None:
-            for draft, prepared in waiting:
-                draft.held = await self._put(draft, prepared)
+        async def put(each: tuple[Draft, Prepared]) -> None:
+            draft, prepared = each
+            draft.held = await self._put(draft, prepared)
 
-        await _together(worker() for _ in range(min(self._concurrency, len(work))))
+        await for_each(work, put, min(self._concurrency, len(work)))
         return [draft.held for draft, _ in work if draft.held is not None]
 
     async def _put(self, draft: Draft, prepared: Prepared) -> Row | None:
@@ -207,13 +204,3 @@ def settle_duplicates(chosen: Iterable[tuple[Draft, dedupe.Choice]]) -> None:
                 offset=message.offset,
                 timestamp_ms=message.timestamp_ms,
             )
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines at once; the first failure stops the others and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None

@@ -108,7 +108,7 @@ def repack(
 
     found = on(work)
     if as_json:
-        output.print_json(msgspec.to_builtins(found))
+        output.print_json(found._asdict())
         return 0
     verb = "would be moved" if dry_run else "moved"
     typer.echo(

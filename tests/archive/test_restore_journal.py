@@ -281,6 +281,37 @@ async def test_a_destination_that_stays_away_ends_the_run_and_the_next_one_goes_
     assert await contents_of(destination, unique) == by_key(messages, PARTITIONS)
 
 
+async def test_going_on_in_smaller_steps_and_being_stopped_again_repeats_nothing(
+    kept: Archive,
+    writer: ArchiveWriter,
+    destination: Log,
+    unique: str,
+    *,
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    messages = many(unique, MESSAGES, PARTITIONS)
+    await keep_many(writer, messages)
+    with monkeypatch.context() as large:
+        large.setattr(limits, "RESTORE_WINDOW_ROWS", MESSAGES)
+        large.setattr(limits, "RESTORE_ATTEMPTS", 1)
+        away: Any = Failing(destination, at=1, share=0.8)
+        with pytest.raises(Unavailable):
+            await restore(kept, away, Selection((unique,)), options)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(_: object) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        await restore(kept, destination, Selection((unique,)), options, progress=stop)
+    report = await restore(kept, destination, Selection((unique,)), options)
+    assert report.exit_status == 0
+    assert await contents_of(destination, unique) == by_key(messages, PARTITIONS)
+
+
 async def test_a_destination_that_lost_what_was_sent_is_refused(
     kept: Archive, writer: ArchiveWriter, tmp_path: Path, unique: str, options: Options
 ) -> None:

@@ -110,9 +110,19 @@ class Site:
 
     async def archive_events(self) -> None:
         """Archive every sourced event, as agent `archive` would."""
+        await self.archive([Message.of(record) for record in await self.sourced()])
+
+    async def archive(self, messages: Sequence[Message], *, public: bool = True) -> None:
+        """Archive messages of topics that are public or not."""
         parts = self.parts
-        writer = ArchiveWriter(parts.objects, parts.database, clock=parts.clock, media_types=_json)
-        outcomes = await writer.store([Message.of(record) for record in await self.sourced()])
+        writer = ArchiveWriter(
+            parts.archived,
+            parts.database,
+            clock=parts.clock,
+            media_types=_json,
+            public=lambda _topic: public,
+        )
+        outcomes = await writer.store(messages)
         assert all(outcome.stored for outcome in outcomes)
 
     async def stored_keys(self) -> list[str]:

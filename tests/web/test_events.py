@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from pipeline.archive.message import Message
 from pipeline.log.port import NewRecord
 from tests.web.site import SOURCED, Site
 
@@ -72,6 +73,15 @@ async def test_an_archived_event_is_found_by_its_id(site: Site) -> None:
     gone = await site.json(f"/api/events/{place['id']}")
     assert gone["event"] is None
     assert row["key"] in gone["why"]
+
+
+async def test_a_private_message_is_not_found_by_its_key(site: Site) -> None:
+    key = "0123456789abcdef0123456789abcdef"
+    message = Message("alerts.private", 0, 0, 1_700_000_000_000, key.encode(), b"{}")
+    await site.archive([message], public=False)
+    await site.json(f"/api/events/{key}", status=404)
+    found = await site.json(f"/api/where/{key}", status=404)
+    assert "alerts.private" not in str(found)
 
 
 @pytest.mark.parametrize(
