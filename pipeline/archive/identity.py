@@ -63,7 +63,8 @@ def made_uuid(message: Message, cluster: str = "", attempt: int = 0) -> uuid.UUI
 
 def _uuid5(name: str) -> uuid.UUID:
     """Compute what `uuid.uuid5` does for a URL, as a quicker object (RFC 9562, section 5.5)."""
-    digest = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:_UUID_BYTES])
+    whole = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()
+    digest = bytearray(whole[:_UUID_BYTES])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     return UUID(bytes(digest))

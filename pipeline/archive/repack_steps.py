@@ -77,7 +77,7 @@ async def point_into(archive: Archive, manifest: Manifest, held: Sequence[Row]) 
         for start in range(0, len(held), limits.ARCHIVE_COPY_ROWS):
             some = {row.uuid: row for row in held[start : start + limits.ARCHIVE_COPY_ROWS]}
             rows = [row for row in await _by_uuid(connection, some) if _is_same(archive, row, some)]
-            changes = [
+            changes: list[dict[str, object]] = [
                 {"id_": row.id, "key_": manifest.key, "offset_": some[row.uuid].pack_offset} for row in rows
             ]
             await _change(connection, changes, manifest.bucket)
