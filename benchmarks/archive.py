@@ -1,16 +1,17 @@
-"""Messages a second through the archive: 1 KiB events in batches of 200, objects in memory.
+"""Messages a second through the archive: 1 KiB events, into memory, and from Kafka into S3 and PostgreSQL.
 
-    python -m benchmarks.archive [--messages N] [--profile]
+    python -m benchmarks.archive [--messages N] [--packed N] [--single N] [--rounds N] [--profile]
+    python -m benchmarks.archive --memory 1000000
 
-Each row is measured beside a bare loop in the same run: encode the same documents, keep them in a
-dictionary, insert the same rows in the same batches, with no duplicate check, no statistics and no
-identity. PostgreSQL is measured when PIPELINE_TEST_POSTGRES names one, in a schema that is dropped after.
+Each row is measured beside a bare loop in the same run. With objects in memory, in batches of 200: encode
+the same documents, keep them in a dictionary, insert the same rows in the same batches, with no duplicate
+check, no statistics and no identity; PostgreSQL where PIPELINE_TEST_POSTGRES names one, in a schema that
+is dropped after. From Kafka, where the environment names all servers: see `benchmarks.archive_kafka`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import hashlib
 import json
@@ -27,11 +28,14 @@ from typing import NamedTuple
 
 import asyncpg
 import bson
+import structlog
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from benchmarks import archive_kafka
 from pipeline.archive.message import Message
 from pipeline.archive.writer import ArchiveWriter
+from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.database import tables
 from pipeline.database.engine import Database
@@ -155,20 +159,32 @@ async def measure_all(count: int) -> list[Rate]:
 
 
 def main() -> None:
-    """Measure and print one line a database."""
+    """Measure and print one line a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument(
+        "--messages", type=int, default=10_000, help="for a database with objects in memory"
+    )
+    parser.add_argument("--packed", type=int, default=200_000, help="from Kafka, in packs")
+    parser.add_argument("--single", type=int, default=10_000, help="from Kafka, as single objects")
+    parser.add_argument("--rounds", type=int, default=3, help="of all rows from Kafka; medians are shown")
+    parser.add_argument(
+        "--memory", type=int, default=0, help="only show memory over so many messages in packs"
+    )
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    if chosen.memory:
+        for taken, resident_bytes in run_loop(archive_kafka.measure_memory(chosen.memory)):
+            print(f"{taken:10,} messages: {resident_bytes / 2**20:6.0f} MiB resident")
+        return
     profile = cProfile.Profile()
     if chosen.profile:
         profile.enable()
-    rates = asyncio.run(measure_all(chosen.messages))
+    rates = run_loop(measure_all(chosen.messages))
     profile.disable()
-    for rate in rates:
-        print(
-            f"{rate.name}: {rate.ours:,.0f}/s, bare {rate.bare:,.0f}/s, ratio {rate.ours / rate.bare:.2f}"
-        )
+    rows = run_loop(archive_kafka.measure_servers(chosen.packed, chosen.single, chosen.rounds))
+    for name, ours_rate, bare_rate in [*rates, *rows]:
+        print(f"{name:60} {ours_rate:10,.0f}/s {bare_rate:10,.0f}/s {ours_rate / bare_rate:6.0%}")
     if chosen.profile:
         pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(30)
 

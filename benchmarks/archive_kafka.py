@@ -1,8 +1,8 @@
 """The archive end to end: from Kafka through the transport and the keeper into S3 and PostgreSQL.
 
-Beside it, in the same run: (a) aiokafka alone reading the same messages, (b) nothing but the puts of the same
-objects, with the same client and as many at once, (c) asyncpg alone copying the same rows into the same
-table. Part of ``python -m benchmarks.archive``, where the environment names the servers.
+Beside it, in the same run: (a) aiokafka alone reading the same messages, (b) nothing but puts of as many
+objects as large, with the same client and as many at once, (c) asyncpg alone copying the same rows into
+the same table. Part of ``python -m benchmarks.archive``, where the environment names the servers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import statistics
 import tempfile
 import time
 import uuid
@@ -216,7 +217,7 @@ async def consume(run: Run) -> float:
 
 
 async def put(run: Run, size_bytes: int) -> float:
-    """Put as many objects of that size, as many at once as the archive does, and return objects a second."""
+    """Put as many objects of that size, as many at once as the archive, and return objects a second."""
     data, numbers = os.urandom(size_bytes), iter(range(run.messages))
 
     async def worker() -> None:
@@ -230,9 +231,7 @@ async def put(run: Run, size_bytes: int) -> float:
 
 async def copy(run: Run, rows: list[tuple[Any, ...]]) -> float:
     """Copy rows into the table with asyncpg alone, a transaction for each 5,000; return rows a second."""
-    connection = await asyncpg.connect(
-        run.servers.postgres, server_settings={"search_path": run.schema}
-    )
+    connection = await asyncpg.connect(run.servers.postgres, server_settings={"search_path": run.schema})
     started = time.perf_counter()
     for some in _portions(rows):
         await connection.copy_records_to_table("messages", records=some, columns=Row._fields)
@@ -248,10 +247,72 @@ def _portions(rows: list[Any]) -> Iterator[list[Any]]:
 
 async def rows_of(run: Run) -> list[tuple[Any, ...]]:
     """Read all rows of a run back, as they would be copied."""
-    connection = await asyncpg.connect(
-        run.servers.postgres, server_settings={"search_path": run.schema}
-    )
+    connection = await asyncpg.connect(run.servers.postgres, server_settings={"search_path": run.schema})
     columns = ", ".join(f'"{name}"' for name in Row._fields)
     found = await connection.fetch(f"SELECT {columns} FROM messages ORDER BY id")  # noqa: S608
     await connection.close()
     return [tuple(row) for row in found]
+
+
+class Figures(NamedTuple):
+    """Messages a second of one round."""
+
+    consume: float
+    put: float
+    copy: float
+    objects: float
+    packs: float
+
+
+async def measure(where: Servers, topic: str, messages: int, single: int) -> Figures:
+    """Measure everything once; `single` messages as single objects, all of them in packs."""
+    async with opened(where, topic, messages) as run:
+        consumed = await consume(run)
+        packs = await archive(run, "packs")
+        rows = await rows_of(run)
+    async with opened(where, topic, messages) as run:
+        copied = await copy(run, rows)
+    size_bytes = sum(row[Row._fields.index("size")] for row in rows) // len(rows)
+    async with opened(where, topic, single) as run:
+        objects = await archive(run, "objects")
+    async with opened(where, topic, single) as run:
+        return Figures(consumed, await put(run, size_bytes), copied, objects, packs)
+
+
+async def measure_servers(messages: int, single: int, rounds: int) -> list[tuple[str, float, float]]:
+    """Give each row's name, our messages a second, and those it is measured by: medians of all rounds."""
+    where = servers()
+    if where is None:
+        return []
+    topic = await fill(where, messages)
+    figures = [await measure(where, topic, messages, single) for _ in range(rounds)]
+    middle = Figures(*(statistics.median(each) for each in zip(*figures, strict=True)))
+    slowest = min(middle.consume, middle.copy)
+    return [
+        ("Kafka to S3 and PostgreSQL, objects; puts alone", middle.objects, middle.put),
+        ("Kafka to S3 and PostgreSQL, packs; slower of the two below", middle.packs, slowest),
+        ("  Kafka alone; aiokafka", middle.consume, middle.consume),
+        ("  rows alone; COPY", middle.copy, middle.copy),
+    ]
+
+
+async def measure_memory(messages: int) -> list[tuple[int, int]]:
+    """Archive so many messages in packs and give the resident bytes at ten points of the way."""
+    where = servers()
+    if where is None:
+        return []
+    points: list[tuple[int, int]] = []
+    topic = await fill(where, messages)
+
+    def look(taken: int) -> None:
+        if taken >= (len(points) + 1) * messages // 10:
+            points.append((taken, _resident_bytes()))
+
+    async with opened(where, topic, messages) as run:
+        await archive(run, "packs", look)
+    return points
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.archive import _postgres, json_only, make_messages
 from pipeline import limits
@@ -99,9 +100,17 @@ async def measure(address: str, url: str, messages: list[Message], kind: str) ->
                 rates.append(Rate(f"restore, {layout}, {kind}", ours, bare_rate))
         finally:
             await log.close()
+            await _remove_topics(address, name)
             await objects.close()
             await database.close()
     return rates
+
+
+async def _remove_topics(address: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(name)])
+    await admin.close()
 
 
 async def _archive(archive: Archive, topic: str, layout: str, messages: list[Message]) -> None:

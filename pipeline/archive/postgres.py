@@ -92,10 +92,11 @@ _UNLESS_TRIGGERED = """
 WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
     WHERE tgrelid = 'messages'::regclass AND tgname = 'trigger_update_topics')
 """
-_COUNT = _COUNTED.format(
-    added="SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])"
-    f" AS added (topic, earliest, latest, n) {_UNLESS_TRIGGERED}"
-)
+_GIVEN = f"""
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+    AS given (topic, earliest, latest, n) {_UNLESS_TRIGGERED}
+"""  # noqa: S608 -- no values
+_COUNT = _COUNTED.format(added=_GIVEN)
 _ADDED = f"""
 SELECT topic, min("timestamp"), max("timestamp"), count(*) FROM added {_UNLESS_TRIGGERED} GROUP BY topic
 """  # noqa: S608 -- no values

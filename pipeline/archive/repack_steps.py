@@ -1,4 +1,4 @@
-"""The steps of repacking, each of which may be repeated: objects first, then rows, then what is left over."""
+"""The steps of repacking, each of which may be repeated: objects first, then rows, then what is left."""
 
 from __future__ import annotations
 

@@ -47,6 +47,18 @@ async def look(
         messages += len(window.rows)
         size_bytes += window.size_bytes
         progress(Progress("looking", messages, plan.messages, size_bytes, plan.bytes))
+    return _report(plan, topics, options, failures, failed=failed, placeholders=placeholders)
+
+
+def _report(
+    plan: Plan,
+    topics: Topics,
+    options: Options,
+    failures: list[Failure],
+    *,
+    failed: int,
+    placeholders: int,
+) -> Report:
     return Report(
         complete=not failed,
         dry_run=True,

@@ -12,7 +12,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import Generic, Literal, NamedTuple, TypeVar, cast
 
 from pipeline import limits
 from pipeline.archive import bson
@@ -67,36 +67,55 @@ async def read_rows(
     Raises:
         Unavailable: The store does not answer.
     """
-    made: list[T | None] = [None] * len(rows)
-    turn = asyncio.Semaphore(limits.RESTORE_READS_AT_ONCE)
+    reading = _Reading(objects, rows, make, whole=whole)
+    await _all(reading.fetch(span) for span in _spans(rows))
+    return cast(list[T], reading.made)
 
-    def open_part(span: _Span, indexes: Sequence[int], data: memoryview) -> None:
-        for index in indexes:
-            row = rows[index]
-            start = row.pack_offset - span.first if row.pack_offset else 0
-            end = start + row.size if row.pack_offset is not None else len(data)
-            made[index] = make(row, _open(row, data[start:end], whole=whole))
 
-    async def fetch(span: _Span) -> None:
-        async with turn:
+class _Reading(Generic[T]):
+    """Rows being read, and what was made of them so far."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        rows: Sequence[PlannedRow],
+        make: Callable[[PlannedRow, Read], T],
+        *,
+        whole: bool,
+    ) -> None:
+        self.made: list[T | None] = [None] * len(rows)
+        self._objects = objects
+        self._rows = rows
+        self._make = make
+        self._whole = whole
+        self._turn = asyncio.Semaphore(limits.RESTORE_READS_AT_ONCE)
+
+    async def fetch(self, span: _Span) -> None:
+        """Read a span and make something of each of its rows."""
+        rows = self._rows
+        async with self._turn:
             row = rows[span.indexes[0]]
             if row.size > limits.RESTORE_DOCUMENT_MAX_BYTES:
-                made[span.indexes[0]] = make(row, await _read_large(objects, row))
+                self.made[span.indexes[0]] = self._make(row, await _read_large(self._objects, row))
                 return
-            data = await _get(objects, span)
+            data = await _get(self._objects, span)
             if isinstance(data, _Trouble):
                 for index in span.indexes:
-                    made[index] = make(rows[index], _failure(rows[index], *data))
+                    self.made[index] = self._make(rows[index], _failure(rows[index], *data))
                 return
             for part in _parts(rows, span.indexes):
                 if rows[part[0]].size > limits.RESTORE_SLICE_BYTES:
-                    await asyncio.to_thread(open_part, span, part, memoryview(data))
+                    await asyncio.to_thread(self._open, span, part, memoryview(data))
                 else:
-                    open_part(span, part, memoryview(data))
+                    self._open(span, part, memoryview(data))
                     await asyncio.sleep(0)
 
-    await _all(fetch(span) for span in _spans(rows))
-    return cast(list[T], made)
+    def _open(self, span: _Span, indexes: Sequence[int], data: memoryview) -> None:
+        for index in indexes:
+            row = self._rows[index]
+            start = row.pack_offset - span.first if row.pack_offset else 0
+            end = start + row.size if row.pack_offset is not None else len(data)
+            self.made[index] = self._make(row, _open(row, data[start:end], whole=self._whole))
 
 
 async def _all(work: Iterable[Coroutine[object, object, None]]) -> None:

@@ -81,6 +81,8 @@ def _masked(value: Any) -> Any:
 
 async def _check(settings: Settings) -> list[dict[str, Any]]:
     from pipeline.app import make_parts
+    from pipeline.archive.policies import make_policy
+    from pipeline.archive.source import make_source
 
     parts = make_parts(settings)
     pieces: list[tuple[str, str, Any]] = [
@@ -91,7 +93,18 @@ async def _check(settings: Settings) -> list[dict[str, Any]]:
     ]
     if settings.archive.backup:
         pieces.append(("archive.backup", settings.archive.backup, parts.archived))
-    return [await _try(name, _masked(url), piece.open, piece.close) for name, url, piece in pieces]
+    if settings.archive.source:
+        pieces.append(("archive.source", settings.archive.source, make_source(parts)))
+    results = [await _try(name, _masked(url), piece.open, piece.close) for name, url, piece in pieces]
+    if settings.archive.policy != "all":
+        whence = settings.archive.policy_file or settings.archive.policy_url
+        learn = make_policy(settings, parts.clock).refresh
+        results.append(await _try("archive.policy", _masked(whence), learn, _nothing))
+    return results
+
+
+async def _nothing() -> None:
+    """Close what needs no closing."""
 
 
 async def _try(

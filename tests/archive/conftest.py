@@ -17,7 +17,7 @@ from pipeline.database.engine import Database
 from pipeline.log.port import Log
 from pipeline.objects.memory import MemoryStore
 from tests.archive.archived import Archive
-from tests.archive.restoring import log_at, opened
+from tests.archive.restoring import log_at, opened, remove_topics
 from tests.databases import KINDS, postgres_schema
 
 
@@ -90,12 +90,14 @@ def writer(new_writer: Callable[..., ArchiveWriter]) -> ArchiveWriter:
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def destination(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+async def destination(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> AsyncIterator[Log]:
     """Give an open log of each kind to restore to."""
     kafka = request.param == "kafka"
     address = request.getfixturevalue("kafka_address") if kafka else f"{tmp_path}/log"
     async with opened(log_at(address)) as log:
         yield log
+    if kafka:
+        await remove_topics(address, unique)
 
 
 @pytest.fixture

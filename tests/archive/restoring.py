@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import bson
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -164,3 +165,15 @@ async def keep_many(writer: ArchiveWriter, messages: Sequence[Message]) -> None:
     """Archive messages of several partitions in packs."""
     for partition in sorted({message.partition or 0 for message in messages}):
         await keep(writer, [each for each in messages if each.partition == partition], "packs")
+
+
+async def remove_topics(address: str, part: str) -> None:
+    """Remove the topics of a Kafka whose names contain something."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        names = [name for name in await admin.list_topics() if part in name]
+        if names:
+            await admin.delete_topics(names)
+    finally:
+        await admin.close()

@@ -31,6 +31,7 @@ from tests.archive.packed import check_packs, manifests
 Writers = Callable[..., ArchiveWriter]
 START = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
+
 @pytest.fixture(params=["objects", "packs"])
 def layout(request: pytest.FixtureRequest) -> str:
     """Give the layout of everything in this test."""
@@ -57,7 +58,7 @@ Keepers = Callable[..., Keeper]
 async def until(holds: Callable[[], object]) -> None:
     """Return when something holds."""
     async with asyncio.timeout(20):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 -- nobody tells when it does
             await asyncio.sleep(0)
 
 

@@ -38,6 +38,7 @@ from tests.archive.restoring import (
     many,
     new_topic,
     opened,
+    remove_topics,
 )
 from tests.archive.stopping import StopAt
 
@@ -354,12 +355,13 @@ async def _text(blocks: Sequence[bytes]) -> list[str]:
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+async def address(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> AsyncIterator[str]:
     """Give where a destination is, for another process."""
     if request.param == "embedded":
-        return f"{tmp_path}/log"
-    address: str = request.getfixturevalue("kafka_address")
-    return address
+        yield f"{tmp_path}/log"
+        return
+    yield request.getfixturevalue("kafka_address")
+    await remove_topics(request.getfixturevalue("kafka_address"), unique)
 
 
 async def check_complete(address: str, topic: str, messages: Sequence[Message]) -> None:

@@ -156,3 +156,17 @@ def test_check_connects_to_every_part_and_its_exit_code_says_whether_all_answer(
     results = {result["part"]: result for result in json.loads(bad.out)}
     assert {part for part, result in results.items() if result["ok"]} == {"log", "objects", "database"}
     assert nobody in results["index"]["detail"]
+
+
+def test_check_tries_the_source_and_the_policy_of_the_archive(headrace: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[topic]]\nname = "a"\npublic = true\n')
+    given = ("-s", f"data={tmp_path / 'checked'}", "-s", "archive.policy=file")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+        source = ("-s", f"archive.policy_file={policy}", "-s", f"archive.source=kafka://{nobody}")
+        answer = json.loads(headrace.plain(*given, *source, "config", "check", "--json", code=4).out)
+    said = {each["part"]: each for each in answer if not each["ok"]}
+    assert said.keys() == {"archive.source", "archive.policy"}
+    assert "unknown field `public`" in said["archive.policy"]["detail"]

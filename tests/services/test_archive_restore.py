@@ -17,7 +17,16 @@ from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.objects.port import Download, ObjectStore
 from tests.archive.conftest import plain_text
-from tests.archive.restoring import content, contents_of, keep, keep_many, log_at, many, opened
+from tests.archive.restoring import (
+    content,
+    contents_of,
+    keep,
+    keep_many,
+    log_at,
+    many,
+    opened,
+    remove_topics,
+)
 from tests.conftest import S3Server
 from tests.databases import postgres_schema
 from tests.stores import open_bench
@@ -73,6 +82,7 @@ async def test_an_archive_in_s3_comes_back_into_kafka_as_it_was(
         assert (report.exit_status, report.sent) == (0, MESSAGES + 40)
         found = await contents_of(log, unique)
         assert (await contents_of(log, f"{unique}.single"))[0] == [content(each) for each in single]
+    await remove_topics(kafka_address, unique)
     for partition, there in found.items():
         assert there == [content(each) for each in packed if each.partition == partition]
     windows = MESSAGES // 500 + 1
