@@ -167,9 +167,7 @@ def main() -> None:
     parser.add_argument("--packed", type=int, default=200_000, help="from Kafka, in packs")
     parser.add_argument("--single", type=int, default=10_000, help="from Kafka, as single objects")
     parser.add_argument("--rounds", type=int, default=3, help="of all rows from Kafka; medians are shown")
-    parser.add_argument(
-        "--memory", type=int, default=0, help="only show memory over so many messages in packs"
-    )
+    parser.add_argument("--memory", type=int, default=0, help="only show memory, over so many in packs")
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -169,7 +169,6 @@ async def archive(run: Run, layout: Layout, look: Any = lambda _: None) -> float
     keeper, taken, started = make_keeper(run, layout), 0, 0.0
     finished, failed = asyncio.Event(), []
 
-    @app.agent(app.source(run.topic), name="archive")
     async def agent(stream: Any) -> None:
         nonlocal taken, started
         async for batch in stream.batches(max_records=BATCH_RECORDS):
@@ -184,6 +183,7 @@ async def archive(run: Run, layout: Layout, look: Any = lambda _: None) -> float
             if taken >= run.messages:
                 finished.set()
 
+    app.agent(app.source(run.topic), name="archive")(agent)
     await app.start()
     await finished.wait()
     if failed:
@@ -264,18 +264,22 @@ class Figures(NamedTuple):
     packs: float
 
 
-async def measure(where: Servers, topic: str, messages: int, single: int) -> Figures:
-    """Measure everything once; `single` messages as single objects, all of them in packs."""
-    async with opened(where, topic, messages) as run:
+Filled = tuple[str, int]
+"""A topic and how many messages it has."""
+
+
+async def measure(where: Servers, packed: Filled, single: Filled) -> Figures:
+    """Measure everything once: one topic in packs, another, smaller one as single objects."""
+    async with opened(where, *packed) as run:
         consumed = await consume(run)
         packs = await archive(run, "packs")
         rows = await rows_of(run)
-    async with opened(where, topic, messages) as run:
+    async with opened(where, *packed) as run:
         copied = await copy(run, rows)
     size_bytes = sum(row[Row._fields.index("size")] for row in rows) // len(rows)
-    async with opened(where, topic, single) as run:
+    async with opened(where, *single) as run:
         objects = await archive(run, "objects")
-    async with opened(where, topic, single) as run:
+    async with opened(where, *single) as run:
         return Figures(consumed, await put(run, size_bytes), copied, objects, packs)
 
 
@@ -284,8 +288,8 @@ async def measure_servers(messages: int, single: int, rounds: int) -> list[tuple
     where = servers()
     if where is None:
         return []
-    topic = await fill(where, messages)
-    figures = [await measure(where, topic, messages, single) for _ in range(rounds)]
+    topic, small = await fill(where, messages), await fill(where, single)
+    figures = [await measure(where, (topic, messages), (small, single)) for _ in range(rounds)]
     middle = Figures(*(statistics.median(each) for each in zip(*figures, strict=True)))
     slowest = min(middle.consume, middle.copy)
     return [

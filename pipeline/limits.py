@@ -339,6 +339,8 @@ ARCHIVE_PARKED_ERROR_CHARACTERS = 4096
 """How much is kept of why a message was parked."""
 ARCHIVE_INLINE_BYTES = 1 * MIB
 """Payload bytes a batch may hold before it is hashed and encoded off the event loop."""
+ARCHIVE_TURN_MESSAGES = 100
+"""Messages of a batch worked on before the event loop gets a turn: a millisecond."""
 ARCHIVE_SETTLE_ROUNDS = 8
 """Times a batch is looked at again because others stored the same identities meanwhile."""
 ARCHIVE_STEPS_MAX = 400

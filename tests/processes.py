@@ -31,11 +31,15 @@ def _tables(lines: list[str], name: str, values: Mapping[str, Any]) -> None:
         lines.append(f"[{name}]")
     # Text, numbers, booleans and lists look the same in JSON and in TOML.
     lines += [
-        f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)
+        f"{_key(key)} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)
     ]
     for key, value in values.items():
         if isinstance(value, dict):
-            _tables(lines, f"{name}.{key}" if name else key, value)
+            _tables(lines, f"{name}.{_key(key)}" if name else _key(key), value)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() else json.dumps(name)
 
 
 def environment(folder: Path, **extra: str) -> dict[str, str]:

@@ -57,15 +57,17 @@ class Drafting:
         """Make the draft of each message. Raises `Unavailable` when no parser process can be started."""
         now_ms = int(self._clock.unix() * 1000)
         public = {topic: self._is_public(topic) for topic in {message.topic for message in messages}}
-        drafts = await computed(
-            messages,
-            lambda: [
+        drafts: list[Draft] = []
+
+        def make(start: int, end: int) -> None:
+            drafts.extend(
                 make_draft(
                     message, cluster=self._cluster, public=public[message.topic], ingest_time_ms=now_ms
                 )
-                for message in messages
-            ],
-        )
+                for message in messages[start:end]
+            )
+
+        await in_turns(messages, make)
         media_types = await media_types_of(messages, self._media_types)
         for draft, media_type in zip(drafts, media_types, strict=True):
             draft.media_type = media_type
@@ -84,3 +86,19 @@ async def computed(messages: Sequence[Message], work: Callable[[], T]) -> T:
     if sum([len(message.value or b"") for message in messages]) <= limits.ARCHIVE_INLINE_BYTES:
         return work()
     return await asyncio.to_thread(work)
+
+
+async def in_turns(messages: Sequence[Message], work: Callable[[int, int], None]) -> None:
+    """Run work over the bytes of messages, from one index to another at a time, in order.
+
+    The event loop gets a turn in between. Small ones are worked on right here: a thread would only compete
+    for the interpreter. What takes longer goes to one.
+    """
+    count = limits.ARCHIVE_TURN_MESSAGES
+    for start in range(0, len(messages), count):
+        some = messages[start : start + count]
+        if sum([len(message.value or b"") for message in some]) <= limits.ARCHIVE_INLINE_BYTES:
+            work(start, start + count)
+            await asyncio.sleep(0)
+        else:
+            await asyncio.to_thread(work, start, start + count)

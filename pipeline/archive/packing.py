@@ -12,23 +12,24 @@ own, by the rules for those.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import structlog
 
 from pipeline import limits, metrics_archive
 from pipeline.archive import dedupe
 from pipeline.archive.dedupe import Fresh, Stretch
-from pipeline.archive.draft import Draft, encode, row_of
-from pipeline.archive.drafting import computed
+from pipeline.archive.draft import Draft
+from pipeline.archive.drafting import in_turns
 from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message, Place
 from pipeline.archive.outcome import Outcome
+from pipeline.archive.pack_building import Pack, PackBuilder
 from pipeline.archive.pack_manifests import Manifest, Plan, Written
 from pipeline.archive.packs import documents, pack_key
-from pipeline.archive.rows import Location, Row, found_row
+from pipeline.archive.rows import Row, found_row
 from pipeline.archive.steps import step
 from pipeline.archive.writer import ArchiveWriter, settle_duplicates
 from pipeline.errors import BadInput, Conflict, Damaged, NotFound
@@ -38,14 +39,6 @@ log = structlog.get_logger(__name__)
 _LAST_OFFSET = 2**63 - 1
 
 Chosen = tuple[Draft, Fresh]
-
-
-class _Pack(NamedTuple):
-    """A pack ready to be written."""
-
-    data: bytes
-    rows: list[Row]
-    written: Written
 
 
 class PackWriter:
@@ -166,10 +159,16 @@ class PackWriter:
 
     async def _write(self, manifest: Manifest, chosen: Sequence[Chosen]) -> bool:
         """Write a pack and its rows; False when what is left of it must be stored alone."""
-        messages = [draft.message for draft, _ in chosen]
-        pack = await computed(messages, lambda: self._encode(manifest, chosen))
-        if pack is None:
-            return True  # Something was refused: what was its duplicate may have to be stored.
+        builder = PackBuilder(manifest, self._target.object_max_bytes)
+
+        def add(start: int, end: int) -> None:
+            for draft, choice in chosen[start:end]:
+                builder.add(draft, choice)
+
+        await in_turns([draft.message for draft, _ in chosen], add)
+        if builder.refused:
+            return True  # What was a duplicate of it may have to be stored.
+        pack = await asyncio.to_thread(builder.built)
         try:
             with step("put", metrics_archive.PUT_SECONDS.labels("packs")):
                 await self._objects.put(manifest.key, pack.data, only_if_absent=True)
@@ -179,29 +178,7 @@ class PackWriter:
         metrics_archive.STORED_BYTES.labels("packs").inc(pack.written.size_bytes)
         return await self._record(manifest, pack, [draft for draft, _ in chosen])
 
-    def _encode(self, manifest: Manifest, chosen: Sequence[Chosen]) -> _Pack | None:
-        pieces: list[bytes] = []
-        rows: list[Row] = []
-        offset, refused = 0, False
-        for draft, choice in chosen:
-            draft.ingest_time_ms = manifest.ingest_time
-            try:
-                document = encode(draft, choice, self._target.object_max_bytes)
-            except BadInput as error:
-                draft.outcome = Outcome("refused", str(error))
-                refused = True
-                continue
-            encoded = document.encoded
-            where = Location(manifest.key, manifest.bucket, encoded.size_bytes, encoded.crc32(), offset)
-            rows.append(row_of(draft, document, where))
-            pieces += encoded
-            offset += encoded.size_bytes
-        if refused:
-            return None
-        data = b"".join(pieces)
-        return _Pack(data, rows, Written(len(rows), offset, zlib.crc32(data)))
-
-    async def _record(self, manifest: Manifest, pack: _Pack, drafts: Sequence[Draft]) -> bool:
+    async def _record(self, manifest: Manifest, pack: Pack, drafts: Sequence[Draft]) -> bool:
         texts = {row.uuid: each.text for each, row in zip(drafts, pack.rows, strict=True) if each.text}
         added = await self._rows.add_pack(manifest, pack.written, pack.rows, texts, new=True)
         # True from here: the rows are durable. Those that met another writer's are decided again.

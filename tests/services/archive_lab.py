@@ -57,7 +57,7 @@ class ArchiveLab:
             "worker": {"stats_listen": "", "listen": "", "agents": ["archive"]},
             "archive": {
                 "topics": [f"{unique}.alerts.*"],
-                "layouts": {name: "packs" for name in self.topics[::2]},
+                "layouts": dict.fromkeys(self.topics[::2], "packs"),
                 "pack_records": 1000,
                 "pack_seconds": 1.0,
                 "refresh_seconds": 2.0,
@@ -98,8 +98,9 @@ class ArchiveLab:
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
     async def make_topics(self, log: Log, names: Iterable[str]) -> None:
-        """Create topics of messages."""
-        await log.create_topics([TopicSpec(name, self.partitions) for name in names])
+        """Create topics of messages, which are old and must stay all the same."""
+        keeping = {"retention.ms": "-1"}
+        await log.create_topics([TopicSpec(name, self.partitions, config=keeping) for name in names])
 
     async def remove_topics(self, names: list[str]) -> None:
         """Remove topics from the broker."""

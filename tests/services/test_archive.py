@@ -59,12 +59,12 @@ async def test_every_message_is_archived_once_whatever_fails_and_comes_back_as_i
         await lab.make_topics(parts.log, lab.topics)
         async with working(lab) as workers:
             await publish_while_things_fail(own, lab, parts, workers, seeded(17))
-            await all_read(lab, parts)
+            await all_read(lab, parts, workers)
         await check_archived(lab, parts)
 
         await lab.rewind(parts.log)
-        async with working(lab):
-            await all_read(lab, parts)
+        async with working(lab) as workers:
+            await all_read(lab, parts, workers)
         await check_archived(lab, parts)
 
         sent = {place: await whole(parts.log, place) for place in lab.places(lab.topics)}
@@ -106,10 +106,11 @@ async def publish_while_things_fail(
             await own.up(victim)
 
 
-async def all_read(lab: ArchiveLab, parts: Parts) -> None:
+async def all_read(lab: ArchiveLab, parts: Parts, workers: dict[str, Process]) -> None:
     """Return when the workers have acknowledged everything."""
 
     async def read() -> bool:
+        assert all(worker.running for worker in workers.values()), lab.told()
         try:
             return await lab.unread(parts.log) == 0
         except Unavailable:
@@ -158,8 +159,8 @@ async def check_restored_in_place(
     report = await lab.command("restore", "--verify")
     assert report["sent"] == MESSAGES
     await lab.rewind(parts.log)
-    async with working(lab):
-        await all_read(lab, parts)
+    async with working(lab) as workers:
+        await all_read(lab, parts, workers)
     assert await count(parts) == MESSAGES
     for place, before in sent.items():
         after = await whole(parts.log, place)
