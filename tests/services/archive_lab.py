@@ -82,7 +82,7 @@ class ArchiveLab:
         )
 
     async def command(self, *words: str, status: int = 0) -> Any:
-        """Run `headrace archive …` to its end, check its exit code and return the JSON it prints."""
+        """Run `headrace archive …` to its end, check its exit code and return the last JSON it prints."""
         done = await asyncio.to_thread(
             run,
             ["--config", str(self._config), "archive", *words, "--json"],
@@ -90,7 +90,7 @@ class ArchiveLab:
             timeout_seconds=1200.0,
         )
         assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
-        return json.loads(done.stdout)
+        return json.loads(done.stdout.splitlines()[-1])
 
     def told(self) -> str:
         """Return the ends of the logs of all workers, for the report of a failure."""
