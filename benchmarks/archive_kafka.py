@@ -234,7 +234,7 @@ async def copy(run: Run, rows: list[tuple[Any, ...]]) -> float:
     connection = await asyncpg.connect(run.servers.postgres, server_settings={"search_path": run.schema})
     started = time.perf_counter()
     for some in _portions(rows):
-        await connection.copy_records_to_table("messages", records=some, columns=Row._fields)
+        await connection.copy_records_to_table("messages", records=some, columns=Row.__struct_fields__)
     rate = len(rows) / (time.perf_counter() - started)
     await connection.close()
     return rate
@@ -248,7 +248,7 @@ def _portions(rows: list[Any]) -> Iterator[list[Any]]:
 async def rows_of(run: Run) -> list[tuple[Any, ...]]:
     """Read all rows of a run back, as they would be copied."""
     connection = await asyncpg.connect(run.servers.postgres, server_settings={"search_path": run.schema})
-    columns = ", ".join(f'"{name}"' for name in Row._fields)
+    columns = ", ".join(f'"{name}"' for name in Row.__struct_fields__)
     found = await connection.fetch(f"SELECT {columns} FROM messages ORDER BY id")  # noqa: S608
     await connection.close()
     return [tuple(row) for row in found]
@@ -276,7 +276,7 @@ async def measure(where: Servers, packed: Filled, single: Filled) -> Figures:
         rows = await rows_of(run)
     async with opened(where, *packed) as run:
         copied = await copy(run, rows)
-    size_bytes = sum(row[Row._fields.index("size")] for row in rows) // len(rows)
+    size_bytes = sum(row[Row.__struct_fields__.index("size")] for row in rows) // len(rows)
     async with opened(where, *single) as run:
         objects = await archive(run, "objects")
     async with opened(where, *single) as run:

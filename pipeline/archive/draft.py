@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import zlib
 from typing import NamedTuple
-from uuid import UUID
 
-from pipeline.archive import bson, dedupe
-from pipeline.archive.annotations import Annotations, add_circumstances, add_ours, base
+from pipeline.archive import bson, bson_writer, dedupe
+from pipeline.archive.annotations import Annotations, add_circumstances, add_ours, base, header_texts
+from pipeline.archive.bson_writer import Told
 from pipeline.archive.identity import Identity, identify
 from pipeline.archive.keys import archive_key
 from pipeline.archive.message import Content, Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.rows import Location, Row, found_row, make_row
+from pipeline.archive.rows import LAYOUT, Location, Row, event_key, found_row, moment, storable_text
 from pipeline.archive.text import Text
 from pipeline.errors import TooLarge
 
@@ -39,13 +39,10 @@ class Draft(dedupe.Subject, kw_only=True, gc=False):
     """The row of its object, once that is known to be in the store."""
     outcome: Outcome | None = None
 
-
-class Document(NamedTuple):
-    """A draft as it is written: its uuid, its annotations, its bytes."""
-
-    uuid: UUID
-    notes: Annotations
-    encoded: bson.Encoded
+    @property
+    def stored(self) -> bool:
+        """Whether it is known to be durable."""
+        return self.outcome is not None and self.outcome.stored
 
 
 class Prepared(NamedTuple):
@@ -73,40 +70,73 @@ def make_draft(message: Message, *, cluster: str, public: bool, ingest_time_ms: 
     )
 
 
-def encode(draft: Draft, choice: dedupe.Fresh, object_max_bytes: int) -> Document:
-    """Write the document of a draft under the uuid chosen.
+def encode(draft: Draft, choice: dedupe.Fresh, object_max_bytes: int) -> tuple[Told, bson.Encoded]:
+    """Write the document of a draft under the uuid chosen; give what it says of itself beside it.
 
     Raises:
         BadInput: The message can never be archived: a header name is no text, or it is too large.
     """
-    message = draft.message
-    notes = _annotate(draft, choice)
-    encoded = bson.encode(
-        message.payload,
-        timestamp_ms=message.timestamp_ms,
-        headers=draft.identity.headers,
-        key=message.key,
-        topic=message.topic,
-        annotations=notes,
+    message, texts = draft.message, header_texts(draft.message.headers).get
+    told = Told(
+        draft.media_type,
+        texts("title", ""),
+        texts("_sender", ""),
+        texts("file_name", ""),
+        texts("originator", ""),
     )
+    encoded = bson_writer.write(draft, told, choice.uuid, choice.is_client_uuid)
+    if encoded is None:
+        encoded = encode_slowly(draft, choice)
     if encoded.size_bytes > object_max_bytes:
         raise TooLarge(
             f"archive a message of topic {message.topic}",
             f"its object has {encoded.size_bytes} bytes, the limit is {object_max_bytes}",
         )
-    return Document(choice.uuid, notes, encoded)
+    return told, encoded
 
 
-def row_of(draft: Draft, document: Document, where: Location) -> Row:
-    """Make the row of a document of a draft that lies there."""
+def encode_slowly(draft: Draft, choice: dedupe.Fresh) -> bson.Encoded:
+    """Write the document of any draft. Raises `BadInput` when a header name is no text, `TooLarge`."""
     message = draft.message
-    return make_row(
-        document.notes,
-        where,
-        uuid=document.uuid,
-        topic=message.topic,
+    return bson.encode(
+        message.payload,
         timestamp_ms=message.timestamp_ms,
-        record_key=message.key,
+        headers=draft.identity.headers,
+        key=message.key,
+        topic=message.topic,
+        annotations=_annotate(draft, choice),
+    )
+
+
+def row_of(draft: Draft, choice: dedupe.Fresh, told: Told, where: Location) -> Row:
+    """Make the row of a draft whose document lies there: the one `found_row` makes of that."""
+    message = draft.message
+    # By position, which takes half the time; in the order of the fields.
+    return Row(
+        message.topic,
+        message.timestamp_ms,
+        choice.uuid,
+        where.size_bytes,
+        where.key,
+        where.bucket,
+        where.crc32,
+        choice.is_client_uuid,
+        draft.public,
+        message.direct_upload,
+        draft.content.crc32,
+        storable_text(told.title),
+        storable_text(told.sender),
+        storable_text(told.media_type),
+        storable_text(told.file_name),
+        storable_text(told.originator),
+        message.partition,
+        message.offset,
+        draft.cluster or None,
+        moment(draft.ingest_time_ms),
+        draft.sha256,
+        LAYOUT,
+        event_key(message.key),
+        where.pack_offset,
     )
 
 
@@ -120,10 +150,9 @@ def prepare(draft: Draft, choice: dedupe.Fresh, target: Target) -> Prepared:
         return Prepared(draft.held, None)
     message = draft.message
     key = archive_key(message.topic, message.timestamp_ms, choice.uuid, target.prefix)
-    document = encode(draft, choice, target.object_max_bytes)
-    encoded = document.encoded
+    told, encoded = encode(draft, choice, target.object_max_bytes)
     where = Location(key, target.bucket, encoded.size_bytes, encoded.crc32())
-    return Prepared(row_of(draft, document, where), encoded)
+    return Prepared(row_of(draft, choice, told, where), encoded)
 
 
 def _annotate(draft: Draft, choice: dedupe.Fresh) -> Annotations:

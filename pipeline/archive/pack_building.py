@@ -36,22 +36,21 @@ class PackBuilder:
         self._rows: list[Row] = []
         self._size_bytes = 0
         self.refused = False
-        """Whether a draft could never be stored; it has its outcome then, and the pack is not to be used."""
+        """Whether a draft can never be stored: it has its outcome then, and the pack is of no use."""
 
     def add(self, draft: Draft, choice: Fresh) -> None:
         """Add the document of a draft under the uuid chosen."""
         manifest = self._manifest
         draft.ingest_time_ms = manifest.ingest_time
         try:
-            document = encode(draft, choice, self._object_max_bytes)
+            told, encoded = encode(draft, choice, self._object_max_bytes)
         except BadInput as error:
             draft.outcome = Outcome("refused", str(error))
             self.refused = True
             return
-        encoded = document.encoded
         size_bytes = encoded.size_bytes
         where = Location(manifest.key, manifest.bucket, size_bytes, encoded.crc32(), self._size_bytes)
-        self._rows.append(row_of(draft, document, where))
+        self._rows.append(row_of(draft, choice, told, where))
         self._pieces += encoded
         self._size_bytes += size_bytes
 

@@ -68,20 +68,27 @@ class PackWriter:
         are those of `ArchiveWriter.store`.
         """
         drafts = await self._alone.drafts(messages)
-        small = sorted((draft for draft in drafts if self._is_packed(draft, messages[0])), key=_offset)
+        small = self._packed(drafts)
         for _ in range(limits.ARCHIVE_SETTLE_ROUNDS):
             pending = [draft for draft in small if draft.outcome is None]
             if not pending or not await self._settle(pending):
                 break
         return await self._alone.settle(drafts)
 
-    def _is_packed(self, draft: Draft, first: Message) -> bool:
-        message = draft.message
-        return (
-            draft.place is not None
-            and len(message.payload) <= self._pack_bytes
-            and (message.topic, message.partition) == (first.topic, first.partition)
-        )
+    def _packed(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Give the drafts that are packed, in order of offset."""
+        if not drafts:
+            return []
+        topic, partition = drafts[0].message.topic, drafts[0].message.partition
+        small = [
+            draft
+            for draft in drafts
+            if draft.place is not None
+            and draft.place.partition == partition
+            and draft.place.topic == topic
+            and len(draft.message.payload) <= self._pack_bytes
+        ]
+        return sorted(small, key=_offset)
 
     async def finish_left(self, topic: str, partition: int) -> None:
         """Make rows of the packs of a partition that somebody wrote and did not finish.
@@ -102,7 +109,7 @@ class PackWriter:
         fresh = [(draft, choice) for draft, choice in chosen if isinstance(choice, Fresh)]
         if fresh and not await self._store_fresh(fresh, unfinished):
             return False
-        if all(draft.outcome is not None and draft.outcome.stored for draft, _ in fresh):
+        if len(fresh) < len(chosen) and all(draft.stored for draft, _ in fresh):
             settle_duplicates(chosen)
         return True
 
@@ -239,7 +246,7 @@ def _settle_found(drafts: Iterable[Draft], rows: Iterable[Row]) -> None:
 
 
 def _offset(draft: Draft) -> int:
-    return _place(draft).offset
+    return draft.message.offset or 0
 
 
 def _part(drafts: Sequence[Draft]) -> Stretch:

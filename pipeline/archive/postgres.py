@@ -76,8 +76,8 @@ _TYPES = {
     "event_key": "text",
     "pack_offset": "bigint",
 }
-_COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
-_ARRAYS = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(Row._fields, start=1))
+_COLUMNS = ", ".join(f'"{name}"' for name in Row.__struct_fields__)
+_ARRAYS = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(Row.__struct_fields__, start=1))
 
 # Upstream's trigger, where a database has it, keeps the statistics itself.
 _COUNTED = """
@@ -143,7 +143,7 @@ async def _contents(connection: AsyncConnection, wanted: Collection[Content], ru
     return {listed[n - 1] for n in result.scalars()}
 
 
-def _columns(listed: Sequence[Place] | Sequence[Content]) -> tuple[list[Any], ...]:
+def _columns(listed: Sequence[msgspec.Struct]) -> tuple[list[Any], ...]:
     rows = [msgspec.structs.astuple(each) for each in listed]
     return tuple(map(list, zip(*rows, strict=True)))
 
@@ -155,8 +155,7 @@ async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     and never both.
     """
     ordered = sorted(rows, key=lambda row: (row.topic, row.uuid))
-    columns = tuple(map(list, zip(*ordered, strict=True)))
-    result = await connection.exec_driver_sql(_INSERT, columns)
+    result = await connection.exec_driver_sql(_INSERT, _columns(ordered))
     return {UUID(int=uuid.int) for uuid in result.scalars()}
 
 
@@ -168,8 +167,8 @@ async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     """
     driver: Any = (await connection.get_raw_connection()).driver_connection
     for start in range(0, len(rows), limits.ARCHIVE_COPY_ROWS):
-        some = rows[start : start + limits.ARCHIVE_COPY_ROWS]
-        await driver.copy_records_to_table("messages", records=some, columns=Row._fields)
+        some = [msgspec.structs.astuple(row) for row in rows[start : start + limits.ARCHIVE_COPY_ROWS]]
+        await driver.copy_records_to_table("messages", records=some, columns=Row.__struct_fields__)
     times: dict[str, list[int]] = {}
     for row in rows:
         times.setdefault(row.topic, []).append(row.timestamp)

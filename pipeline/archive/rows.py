@@ -6,8 +6,10 @@ import datetime as dt
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from pipeline import limits
 from pipeline.archive import bson
@@ -20,7 +22,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row to be written: the columns of `pipeline.database.tables.messages` that have no default."""
 
     topic: str
@@ -49,7 +51,7 @@ class Row(NamedTuple):
     pack_offset: int | None
 
 
-class Location(NamedTuple):
+class Location(msgspec.Struct, frozen=True, gc=False):
     """The document of a row, as written: `size_bytes` and `crc32` are its own.
 
     It is the whole object, unless `pack_offset` says where in a pack it begins.
@@ -103,7 +105,7 @@ def make_row(
         note("partition"),
         note("offset"),
         note("cluster"),
-        None if ingest_time is None else _moment(ingest_time),
+        None if ingest_time is None else moment(ingest_time),
         None if sha256 is None else bytes.fromhex(sha256),
         layout,
         event_key(record_key),
@@ -112,7 +114,7 @@ def make_row(
 
 
 @lru_cache(maxsize=limits.ARCHIVE_BATCH_MESSAGES)
-def _moment(unix_ms: int) -> dt.datetime:
+def moment(unix_ms: int) -> dt.datetime:
     """Give the moment of a time; the messages of a batch share one."""
     return _EPOCH + dt.timedelta(milliseconds=unix_ms)
 

@@ -40,9 +40,9 @@ WHERE EXISTS (SELECT 1 FROM messages m WHERE m.topic = json_extract(asked.value,
     AND (? OR (m.kafka_offset IS NULL AND NOT m.is_client_uuid)))
 """
 
-_COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
+_COLUMNS = ", ".join(f'"{name}"' for name in Row.__struct_fields__)
 _INSERT = (
-    f"INSERT INTO messages ({_COLUMNS}) VALUES ({', '.join('?' for _ in Row._fields)})"  # noqa: S608
+    f"INSERT INTO messages ({_COLUMNS}) VALUES ({', '.join('?' for _ in Row.__struct_fields__)})"  # noqa: S608
     " ON CONFLICT DO NOTHING"
 )
 _LAST = "SELECT coalesce(max(id), 0) FROM messages"
@@ -92,4 +92,5 @@ def _json(listed: Sequence[Place] | Sequence[Content]) -> str:
 
 def _values(row: Row) -> tuple[object, ...]:
     ingested_at = None if row.ingested_at is None else utc_text(row.ingested_at)
-    return tuple(row._replace(uuid=str(row.uuid), ingested_at=ingested_at))  # type: ignore[arg-type]
+    values = msgspec.structs.asdict(row) | {"uuid": str(row.uuid), "ingested_at": ingested_at}
+    return tuple(values.values())

@@ -124,7 +124,7 @@ class ArchiveWriter:
         # True from here: every object is durable.
         await self._insert(drafts, rows)
         # True from here: the rows are durable. Those that met another writer's are decided again.
-        if all(draft.outcome is not None and draft.outcome.stored for draft in drafts):
+        if all(draft.stored for draft in drafts):
             settle_duplicates(chosen)
 
     async def _insert(self, drafts: Sequence[Draft], rows: Sequence[Row]) -> None:
