@@ -29,7 +29,7 @@ from pipeline.log.membership import count_restart
 from pipeline.log.port import TopicPartition
 
 if TYPE_CHECKING:
-    from agents.archive import Archiving
+    from agents.archiving import Archiving
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +152,7 @@ async def _runs(
     runs: dict[str, Run] = {name: partial(_run, parts, name, attach) for name, attach in attaches.items()}
     if pool is None or ARCHIVE not in names:
         return runs, None
-    from agents.archive import Archiving
+    from agents.archiving import Archiving
 
     archiving = Archiving(parts, pool, attendant)
     stack.push_async_callback(archiving.close)

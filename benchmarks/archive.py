@@ -34,7 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks import archive_kafka
 from pipeline.archive.message import Message
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.database import tables

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from pipeline import limits
-from pipeline.archive.keeper import Keeper, PackSize
-from pipeline.archive.keeper_work import Layout
-from pipeline.archive.packing import PackWriter
+from pipeline import limits, limits_archive
 from pipeline.archive.rows import Row
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.keeper import Keeper, PackSize
+from pipeline.archive.storing.keeper_work import Layout
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.connection import KafkaConnection
@@ -225,7 +225,7 @@ async def put(run: Run, size_bytes: int) -> float:
             await run.objects.put(f"bare/2023/11/14/22/{n}.bson", data)
 
     started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(limits.ARCHIVE_CONCURRENCY)))
+    await asyncio.gather(*(worker() for _ in range(limits_archive.ARCHIVE_CONCURRENCY)))
     return run.messages / (time.perf_counter() - started)
 
 
@@ -241,8 +241,8 @@ async def copy(run: Run, rows: list[tuple[Any, ...]]) -> float:
 
 
 def _portions(rows: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(rows), limits.ARCHIVE_PACK_RECORDS):
-        yield rows[start : start + limits.ARCHIVE_PACK_RECORDS]
+    for start in range(0, len(rows), limits_archive.ARCHIVE_PACK_RECORDS):
+        yield rows[start : start + limits_archive.ARCHIVE_PACK_RECORDS]
 
 
 async def rows_of(run: Run) -> list[tuple[Any, ...]]:

@@ -30,11 +30,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
-from pipeline.archive.policy import AllTopics, TopicRule
-from pipeline.archive.text import Texts
-from pipeline.archive.text_index import reindex
-from pipeline.archive.text_search import condition
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.source.policy import AllTopics, TopicRule
+from pipeline.archive.storing.writer import ArchiveWriter
+from pipeline.archive.text.index import reindex
+from pipeline.archive.text.search import condition
+from pipeline.archive.text.text import Texts
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.database.tables import messages

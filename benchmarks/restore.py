@@ -27,9 +27,9 @@ from benchmarks.archive import _postgres, json_only, make_messages
 from pipeline import limits
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.restore import Options, Selection, restore
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.restore.restore import Options, Selection, restore
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import conf
-from pipeline import limits, settings_aliases
+from pipeline import limits, limits_archive, settings_aliases
 from pipeline.errors import SettingError
 from pipeline.events.security_labels import labels_of
 from pipeline.sizes import parse_size
@@ -251,7 +251,7 @@ class ArchiveSettings(_Section):
     dedupe: Literal["exact", "upstream"]
     layout: ArchiveLayout
     layouts: dict[str, ArchiveLayout]
-    pack_records: Annotated[int, Field(gt=0, le=limits.ARCHIVE_PACK_RECORDS_MAX)]
+    pack_records: Annotated[int, Field(gt=0, le=limits_archive.ARCHIVE_PACK_RECORDS_MAX)]
     pack_bytes: Size
     pack_seconds: Seconds
     backup: Annotated[str, Field(pattern=r"^((folder:|memory:|s3://|s3\+https?://).*)?$")]
@@ -260,8 +260,8 @@ class ArchiveSettings(_Section):
     concurrency: Annotated[int, Field(gt=0, le=1_000)]
     object_max_bytes: Annotated[Size, Field(le=2**31 - 1)]
     retry_limit: Annotated[int, Field(ge=0)]
-    text_message_max_bytes: Annotated[Size, Field(le=limits.TEXT_PAYLOAD_MAX_BYTES)]
-    text_max_characters: Annotated[int, Field(gt=0, le=limits.TEXT_MAX_CHARACTERS)]
+    text_message_max_bytes: Annotated[Size, Field(le=limits_archive.TEXT_PAYLOAD_MAX_BYTES)]
+    text_max_characters: Annotated[int, Field(gt=0, le=limits_archive.TEXT_MAX_CHARACTERS)]
     liveness_file: str
     topics_file: str
     read_only: bool

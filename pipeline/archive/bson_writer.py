@@ -14,11 +14,11 @@ from uuid import UUID
 
 import msgspec
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.bson import Encoded
 from pipeline.archive.identity import Identity
 from pipeline.archive.message import Content, Message
-from pipeline.archive.text import Text
+from pipeline.archive.text.text import Text
 from pipeline.log.port import Headers
 
 _HEADERS_MAX = 16
@@ -70,7 +70,7 @@ def write(draft: Drafted, told: Told, uuid: UUID, is_client_uuid: bool) -> Encod
     listed = _headers(identity.headers)
     if partition is None or offset is None or listed is None or not told.is_short:
         return None
-    if len(payload) > limits.ARCHIVE_OBJECT_MAX_BYTES:
+    if len(payload) > limits_archive.ARCHIVE_OBJECT_MAX_BYTES:
         return None
     metadata = b"".join(
         (

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive.bson_stream import BINARY, DOCUMENT, BrokenBson, BsonReader
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.errors import BadInput, Damaged, NotFound
@@ -79,7 +79,7 @@ async def read_documents(objects: ObjectStore, rows: Iterable[ArchivedRow]) -> d
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(limits.ARCHIVE_READS_AT_ONCE):
+            for _ in range(limits_archive.ARCHIVE_READS_AT_ONCE):
                 group.create_task(worker())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None

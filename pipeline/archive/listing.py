@@ -16,9 +16,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits
-from pipeline.archive import text_search
+from pipeline import limits_archive
 from pipeline.archive.lookup import ArchivedRow
+from pipeline.archive.text import search as text_search
 from pipeline.database.engine import Database
 from pipeline.database.tables import messages, topics
 from pipeline.errors import BadInput
@@ -152,7 +152,7 @@ def _page_query(
     kind: Literal["sqlite", "postgresql"], wanted: Wanted, place: _Place | None, limit: int, *, later: bool
 ) -> Select[Any]:
     """Select rows by the ids that a query over indexed columns alone finds."""
-    if wanted.topics and len(wanted.topics) <= limits.ARCHIVE_TOPICS_APART:
+    if wanted.topics and len(wanted.topics) <= limits_archive.ARCHIVE_TOPICS_APART:
         # One search a topic: a single one would walk past every message of all others.
         apart = [
             msgspec.structs.replace(wanted, topics=frozenset((topic,))) for topic in sorted(wanted.topics)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.annotations import EMPTY, OCTET_STREAM, MediaTypes, media_type_of_headers
 from pipeline.archive.message import Message
 from pipeline.errors import ParserFailure
@@ -24,7 +24,7 @@ async def media_types_of(messages: Sequence[Message], ask: MediaTypes) -> list[s
     """
     named = [media_type_of_headers(message.headers) for message in messages]
     blocks = [
-        message.payload[: limits.MEDIA_TYPE_BLOCK_BYTES]
+        message.payload[: limits_archive.MEDIA_TYPE_BLOCK_BYTES]
         for message, name in zip(messages, named, strict=True)
         if name is None and message.payload
     ]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive import bson
 from pipeline.errors import Damaged
 
@@ -113,7 +113,7 @@ def make_row(
     )
 
 
-@lru_cache(maxsize=limits.ARCHIVE_BATCH_MESSAGES)
+@lru_cache(maxsize=limits_archive.ARCHIVE_BATCH_MESSAGES)
 def moment(unix_ms: int) -> dt.datetime:
     """Give the moment of a time; the messages of a batch share one."""
     return _EPOCH + dt.timedelta(milliseconds=unix_ms)
@@ -145,7 +145,7 @@ def event_key(record_key: bytes | str | None) -> str | None:
 
     An index entry is bounded and PostgreSQL's text cannot hold NUL; the object has the key in any case.
     """
-    if record_key is None or len(record_key) > limits.EVENT_KEY_MAX_BYTES:
+    if record_key is None or len(record_key) > limits_archive.EVENT_KEY_MAX_BYTES:
         return None
     try:
         text = record_key.decode() if isinstance(record_key, bytes) else record_key

@@ -32,7 +32,7 @@ def announce(context: typer.Context, *, data: output.DataFolder = None) -> None:
 
 async def _announce(settings: Settings) -> str:
     from pipeline.archive.placeholder import METADATA_TOPIC, announcement
-    from pipeline.archive.source import make_source
+    from pipeline.archive_source import make_source
     from pipeline.log.port import NewRecord, TopicSpec
 
     url = settings.archive.external_url

@@ -12,14 +12,14 @@ from typing import Literal
 import msgspec
 import typer
 
-from pipeline.archive import restore as restoring
-from pipeline.archive import text_index
 from pipeline.archive.archive import Archive
-from pipeline.archive.policies import make_policy
-from pipeline.archive.repack import Repacked
-from pipeline.archive.repack import repack as run_repack
-from pipeline.archive.restore_report import Options, Progress, Report, Selection
-from pipeline.archive.text import Texts
+from pipeline.archive.restore import restore as restoring
+from pipeline.archive.restore.report import Options, Progress, Report, Selection
+from pipeline.archive.source.policies import make_policy
+from pipeline.archive.storing.repack import Repacked
+from pipeline.archive.storing.repack import repack as run_repack
+from pipeline.archive.text import index as text_index
+from pipeline.archive.text.text import Texts
 from pipeline.cli import output
 from pipeline.cli.archive_output import OnArchive
 from pipeline.cli.archive_tables import counting

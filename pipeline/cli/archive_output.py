@@ -18,12 +18,14 @@ from uuid import UUID
 import msgspec
 import typer
 
-from pipeline import limits
-from pipeline.archive import audit, audit_store, cleaning, inspecting, parking
-from pipeline.archive import status as stored
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.audit import Finding
-from pipeline.archive.inspecting import Inspected
+from pipeline.archive.audit import audit, cleaning, inspecting
+from pipeline.archive.audit import store as audit_store
+from pipeline.archive.audit.audit import Finding
+from pipeline.archive.audit.inspecting import Inspected
+from pipeline.archive.figures import status as stored
+from pipeline.archive.storing import parking
 from pipeline.cli import output
 from pipeline.cli.archive_tables import counting, step, table, time_text
 from pipeline.errors import BadInput
@@ -123,7 +125,7 @@ def parked(on: OnArchive, *, as_json: bool = False) -> int:
 
 def verify(on: OnArchive, *, everything: bool = False, crc: bool = False, as_json: bool = False) -> int:
     """Compare 100 random rows, or all, with their objects; 1 when one is anomalous."""
-    sample = None if everything else limits.ARCHIVE_AUDIT_SAMPLE
+    sample = None if everything else limits_archive.ARCHIVE_AUDIT_SAMPLE
 
     def show(finding: Finding) -> None:
         if not as_json:
@@ -150,7 +152,7 @@ def verify_db_to_store(
         elif verbose:
             typer.echo(f"{_key(finding)} is ok")
 
-    size = limits.ARCHIVE_AUDIT_SAMPLE if sample else None
+    size = limits_archive.ARCHIVE_AUDIT_SAMPLE if sample else None
     anomalous, _ = on(partial(_verify, show=show, like=like, sample=size, crc=crc))
     typer.echo(f"anomolous entries {anomalous} detected")
     return FAILED if anomalous else 0
@@ -291,7 +293,7 @@ def _print_inspected(found: Inspected) -> None:
 
 def _shortened(value: Any) -> Any:
     """Cut long bytes and texts; the file that `--write` makes has them whole."""
-    most = limits.ARCHIVE_INSPECT_BYTES
+    most = limits_archive.ARCHIVE_INSPECT_BYTES
     if isinstance(value, bytes) and len(value) > most:
         return value[:most] + f"... {len(value) - most:,} more".encode()
     if isinstance(value, str) and len(value) > most:

@@ -193,7 +193,7 @@ def restore(
 
     Example: headrace archive restore --topic gcn.notice --dest-topic '{topic}.again' --journal gcn --verify
     """
-    from pipeline.archive.restore_report import Options, Selection
+    from pipeline.archive.restore.report import Options, Selection
     from pipeline.cli import archive_moving
 
     settings = settings_of(context, data=str(data) if data else None, log=destination)

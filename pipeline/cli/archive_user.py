@@ -29,7 +29,7 @@ def user(
     Example: headrace archive user alice >> policy.toml
     """
     # Loading what computes the keys takes longer than all other commands need to start.
-    from pipeline.archive.users import make_entry, make_token_entry
+    from pipeline.archive.access.users import make_entry, make_token_entry
 
     if token:
         made, entry = make_token_entry(name)

@@ -81,8 +81,8 @@ def _masked(value: Any) -> Any:
 
 async def _check(settings: Settings) -> list[dict[str, Any]]:
     from pipeline.app import make_parts
-    from pipeline.archive.policies import make_policy
-    from pipeline.archive.source import make_source
+    from pipeline.archive.source.policies import make_policy
+    from pipeline.archive_source import make_source
 
     parts = make_parts(settings)
     pieces: list[tuple[str, str, Any]] = [

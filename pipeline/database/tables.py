@@ -6,8 +6,8 @@ library and web service keep working on our database, plus columns of ours that 
 * where the message stood in Kafka (`kafka_partition`, `kafka_offset`, `cluster`), when it was archived
   (`ingested_at`), the SHA-256 of its payload and the `layout` of its object;
 * `event_key`: the Kafka record key as text when it is UTF-8 without NUL and not longer than
-  `limits.EVENT_KEY_MAX_BYTES`, indexed. Headrace's own events carry their id there, so an event is found
-  by its id without reading objects.
+  `limits_archive.EVENT_KEY_MAX_BYTES`, indexed. Headrace's own events carry their id there, so
+  an event is found by its id without reading objects.
 
 `pipeline/database/migrations` makes them; a test compares both.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-from pipeline import limits, outside
+from pipeline import limits_archive, outside
 from pipeline.errors import HeadraceError, NotFound, SettingError, Unavailable
 
 T = TypeVar("T")
@@ -112,8 +112,8 @@ async def _call(service: str, region: str, name: str, tried: str, ask: Callable[
         from botocore.parsers import ResponseParserError
 
         settings = AioConfig(
-            connect_timeout=limits.AWS_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=limits.AWS_CALL_TIMEOUT_SECONDS,
+            connect_timeout=limits_archive.AWS_CONNECT_TIMEOUT_SECONDS,
+            read_timeout=limits_archive.AWS_CALL_TIMEOUT_SECONDS,
             retries={"total_max_attempts": 1},  # repeated by pipeline.outside
         )
         try:
@@ -125,7 +125,7 @@ async def _call(service: str, region: str, name: str, tried: str, ask: Callable[
         except ResponseParserError as error:
             raise Unavailable(tried, "the answer is not as AWS writes it") from error
 
-    return await outside.call("aws", name, attempt, timeout_seconds=limits.AWS_CALL_TIMEOUT_SECONDS)
+    return await outside.call("aws", name, attempt, timeout_seconds=limits_archive.AWS_CALL_TIMEOUT_SECONDS)
 
 
 def _meant(tried: str, error: Exception) -> HeadraceError:

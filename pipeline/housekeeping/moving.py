@@ -70,7 +70,7 @@ def restore(
 
     Example: houseutils restore -D local-db -S local-store -H hop-local --topic gcn.notice --journal gcn
     """
-    from pipeline.archive.restore_report import Options, Selection
+    from pipeline.archive.restore.report import Options, Selection
     from pipeline.cli import archive_moving
     from pipeline.housekeeping.source import broker_url
 

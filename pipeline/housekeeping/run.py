@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import structlog
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.app import Parts, make_parts, open_parts
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.archive.verify import verify_message
-from pipeline.archive.writer import ArchiveWriter
 from pipeline.errors import SettingError
 from pipeline.housekeeping import mock_source, store
 from pipeline.housekeeping.config import Config
@@ -127,5 +127,5 @@ async def _from_topics(parts: Parts, watch: Watch, *, until_eos: bool) -> None:
             if until_eos and not await agents.backlog():
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(limits.HOUSEKEEPING_LOOK_SECONDS):
+                async with asyncio.timeout(limits_archive.HOUSEKEEPING_LOOK_SECONDS):
                     await watch.over.wait()

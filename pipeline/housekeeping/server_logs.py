@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
 from pipeline.cli.loop import run_loop
 from pipeline.errors import NotFound, SettingError, Unavailable
@@ -57,8 +57,8 @@ async def _server_log(archive: Archive) -> list[LogText]:
         newest = (await connection.execute(_NEWEST)).one_or_none()
         if newest is None:
             return []
-        first = max(0, newest.size - limits.SERVER_LOG_MAX_BYTES)
-        where = {"name": newest.name, "first": first, "length": limits.SERVER_LOG_MAX_BYTES}
+        first = max(0, newest.size - limits_archive.SERVER_LOG_MAX_BYTES)
+        where = {"name": newest.name, "first": first, "length": limits_archive.SERVER_LOG_MAX_BYTES}
         return [(newest.name, (await connection.execute(_TEXT, where)).scalar_one() or "")]
 
     if archive.database.kind != "postgresql":
@@ -91,13 +91,13 @@ def _kubectl(*arguments: str) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=limits.KUBECTL_TIMEOUT_SECONDS,
+            timeout=limits_archive.KUBECTL_TIMEOUT_SECONDS,
             check=False,
         )
     except FileNotFoundError as error:
         raise SettingError(tried, "kubectl is not installed here", "run this where kubectl is") from error
     except subprocess.TimeoutExpired as error:
-        why = f"no answer within {limits.KUBECTL_TIMEOUT_SECONDS:g} s"
+        why = f"no answer within {limits_archive.KUBECTL_TIMEOUT_SECONDS:g} s"
         raise Unavailable(tried, why, "see whether the cluster can be reached") from error
     if done.returncode:
         raise Unavailable(tried, done.stderr.strip() or f"status {done.returncode}")

@@ -19,7 +19,7 @@ from typing import NamedTuple, Self, TypeVar
 
 import structlog
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import Unavailable
 from pipeline.identify.item import BlocksItem, Cause, Death, FileItem, Item, TextsItem
@@ -177,15 +177,15 @@ class ParserPool:
     async def texts(self, payloads: Sequence[tuple[str, bytes]], max_characters: int) -> list[Extract]:
         """Find the text of each payload, given after its media type: so many characters at most.
 
-        Those of types without text, and those larger than `limits.TEXT_PAYLOAD_MAX_BYTES`, are not looked
-        at: they have an empty one that is not complete.
+        Those of types without text, and those larger than `limits_archive.TEXT_PAYLOAD_MAX_BYTES`, are not
+        looked at: they have an empty one that is not complete.
 
         Raises:
             ParserFailure: One of them broke the parser; ask for each alone to find out which.
             Unavailable: No parser process can be started, or the pool is closed.
         """
         readable = [
-            media_type in KNOWN and len(payload) <= limits.TEXT_PAYLOAD_MAX_BYTES
+            media_type in KNOWN and len(payload) <= limits_archive.TEXT_PAYLOAD_MAX_BYTES
             for media_type, payload in payloads
         ]
         asked = itertools.compress(payloads, readable)

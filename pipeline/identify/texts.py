@@ -16,7 +16,7 @@ from xml.parsers import expat
 import fastavro
 import msgspec
 
-from pipeline import limits
+from pipeline import limits_archive
 
 _UNBROKEN_CHARACTERS: Final = 128
 """A string so long without a space is taken for encoded data, which nobody searches for."""
@@ -98,7 +98,7 @@ def _json(data: bytes, found: _Found) -> None:
 
 def _avro(data: bytes, found: _Found) -> None:
     records = fastavro.reader(io.BytesIO(data))
-    for record in itertools.islice(records, limits.TEXT_AVRO_RECORDS):
+    for record in itertools.islice(records, limits_archive.TEXT_AVRO_RECORDS):
         _collect(record, found)
     if next(records, None) is not None:
         raise _Full
@@ -106,7 +106,7 @@ def _avro(data: bytes, found: _Found) -> None:
 
 def _model(data: bytes, found: _Found) -> None:
     """Read one of hop's own models: older clients send it as JSON, later ones as it was made."""
-    start = data[: limits.TEXT_START_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    start = data[: limits_archive.TEXT_START_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     find = {b"<": _xml, b"{": _json}.get(start, _plain)
     find(data, found)
 

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.app import Parts
-from pipeline.archive.policies import make_policy
-from pipeline.archive.upload import Spool
+from pipeline.archive.access.upload import Spool
+from pipeline.archive.source.policies import make_policy
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher
@@ -177,7 +177,7 @@ def _prepare_archive(application: web.Application, parts: Parts) -> None:
     settings, policy = parts.settings.archive, application[ARCHIVE_POLICY]
     application[archive_cors.ORIGINS] = archive_cors.Origins(settings)
     application[archive_callers.CALLERS] = archive_callers.Callers(settings, policy, parts.clock)
-    application[archive_lists.LISTS] = asyncio.Semaphore(limits.ARCHIVE_LISTS_AT_ONCE)
+    application[archive_lists.LISTS] = asyncio.Semaphore(limits_archive.ARCHIVE_LISTS_AT_ONCE)
     spool = Spool(spool_folder(parts.settings.data_folder))
     application[archive_upload.UPLOADS] = archive_upload.Uploads(spool)
 

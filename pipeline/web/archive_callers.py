@@ -13,11 +13,12 @@ from typing import Literal
 import structlog
 from aiohttp import web
 
-from pipeline import limits
-from pipeline.archive import access, policy_file
+from pipeline import limits_archive
+from pipeline.archive.access import access
+from pipeline.archive.access.users import MECHANISM, User, Users, parse_users
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.archive.policy import TopicPolicy
-from pipeline.archive.users import MECHANISM, User, Users, parse_users
+from pipeline.archive.source import policy_file
+from pipeline.archive.source.policy import TopicPolicy
 from pipeline.clock import Clock
 from pipeline.errors import HeadraceError, SettingError
 from pipeline.settings import ArchiveSettings
@@ -77,7 +78,7 @@ class Callers:
     async def policy_works(self) -> bool:
         """Say whether the topic policy can be learned; it is not asked for more than now and then."""
         now = self._clock.monotonic()
-        if now - self._policy_asked >= limits.POLICY_PAUSE_SECONDS:
+        if now - self._policy_asked >= limits_archive.POLICY_PAUSE_SECONDS:
             self._policy_asked = now
             try:
                 await self.policy.refresh()
@@ -95,7 +96,10 @@ class Callers:
         return None if step.name is None else users.named(step.name)
 
     async def _present(self) -> Users:
-        if self._file is not None and self._clock.monotonic() - self._looked >= limits.USERS_LOOK_SECONDS:
+        if (
+            self._file is not None
+            and self._clock.monotonic() - self._looked >= limits_archive.USERS_LOOK_SECONDS
+        ):
             async with self._looking:
                 try:
                     await self._read(self._file)

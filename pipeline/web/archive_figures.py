@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from pipeline import limits
-from pipeline.archive import access
-from pipeline.archive.gap_causes import GapsSeen
-from pipeline.archive.rates import Span, Step, TopicRate, last_steps, rates, span_of
+from pipeline import limits_archive
+from pipeline.archive.access import access
+from pipeline.archive.figures.gap_causes import GapsSeen
+from pipeline.archive.figures.rates import Span, Step, TopicRate, last_steps, rates, span_of
 from pipeline.errors import BadInput
 from pipeline.web.answers import answer
 from pipeline.web.archive_callers import caller_of, check_right
@@ -56,7 +56,7 @@ class GapsAsked(Asked, frozen=True):
     """The query of gaps."""
 
     limit: Annotated[
-        int, Meta(ge=0, le=limits.ARCHIVE_GAPS_MAX, description="At most so many gaps are listed.")
+        int, Meta(ge=0, le=limits_archive.ARCHIVE_GAPS_MAX, description="At most so many gaps are listed.")
     ] = 100
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from pipeline import limits
-from pipeline.archive import access, bson, documents, listing
+from pipeline import limits_archive
+from pipeline.archive import bson, documents, listing
+from pipeline.archive.access import access
 from pipeline.archive.bson_list import frame
 from pipeline.archive.listing import Page
 from pipeline.archive.lookup import ArchivedRow
@@ -83,7 +84,7 @@ async def _answer_page(
         limit=limit,
         mark=asked.page,
         ascending=asked.asc,
-        most_bytes=None if asked.meta else limits.ARCHIVE_LIST_BYTES,
+        most_bytes=None if asked.meta else limits_archive.ARCHIVE_LIST_BYTES,
     )
     marks = {"next": page.next, "prev": page.prev}
     if asked.meta:
@@ -119,7 +120,7 @@ async def _answer_full(
 ) -> web.StreamResponse:
     objects = parts_of(request).archived
     rows = page.rows
-    if len(rows) == 1 and rows[0].size > limits.ARCHIVE_LIST_BYTES:
+    if len(rows) == 1 and rows[0].size > limits_archive.ARCHIVE_LIST_BYTES:
         return await _answer_large(request, objects, rows[0], marks)
     found = await documents.read_documents(objects, rows)
     kept = [found[row.uuid] for row in rows if row.uuid in found]

@@ -15,10 +15,10 @@ from msgspec import Meta
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive import bson, documents, lookup
+from pipeline.archive.access.users import User
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.archive.users import User
 from pipeline.database.tables import messages
 from pipeline.errors import Damaged, HeadraceError, NotFound
 from pipeline.web import archive_callers
@@ -78,7 +78,7 @@ async def get_message(request: web.Request) -> web.StreamResponse:
     row = await _readable(request)
     objects = parts_of(request).archived
     if wants_json(request):
-        if row.size > limits.ARCHIVE_JSON_MAX_BYTES:
+        if row.size > limits_archive.ARCHIVE_JSON_MAX_BYTES:
             raise Refused(406, f"Message is too large for JSON; ask for {BSON}")
         with _kept(row):
             data = await lookup.read_object(objects, row)

@@ -13,10 +13,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from pipeline.archive import listing
-from pipeline.archive.gap_causes import GapsSeen, look
-from pipeline.archive.gaps import find_gaps
-from pipeline.archive.rates import Rates, Span, TopicRate, rates
-from pipeline.archive.totals import TopicTotal, totals
+from pipeline.archive.figures.gap_causes import GapsSeen, look
+from pipeline.archive.figures.gaps import find_gaps
+from pipeline.archive.figures.rates import Rates, Span, TopicRate, rates
+from pipeline.archive.figures.totals import TopicTotal, totals
 from pipeline.errors import BadInput, HeadraceError, Unavailable
 from pipeline.metrics import REGISTRY
 from pipeline.web.archive_pages_access import check_topic, no_topic, readable_topics

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pipeline import limits
-from pipeline.archive.totals import bytes_by_topic
+from pipeline import limits_archive
+from pipeline.archive.figures.totals import bytes_by_topic
 from pipeline.clock import Clock
 from pipeline.database.engine import Database
 from pipeline.errors import Unavailable
@@ -37,11 +37,11 @@ class ArchiveBytes:
         self._until = 0.0
 
     async def by_topic(self) -> Sizes:
-        """Give the bytes of all topics, at most `limits.ARCHIVE_BYTES_SECONDS` old."""
+        """Give the bytes of all topics, at most `limits_archive.ARCHIVE_BYTES_SECONDS` old."""
         async with self._turn:
             if self._seen is None or self._clock.monotonic() >= self._until:
                 self._seen = await self._add_up()
-                self._until = self._clock.monotonic() + limits.ARCHIVE_BYTES_SECONDS
+                self._until = self._clock.monotonic() + limits_archive.ARCHIVE_BYTES_SECONDS
             return self._seen
 
     async def _add_up(self) -> Sizes:

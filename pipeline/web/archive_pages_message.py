@@ -10,11 +10,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.app import Parts
 from pipeline.archive import bson, lookup
+from pipeline.archive.figures.neighbours import neighbours_of
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.archive.neighbours import neighbours_of
 from pipeline.errors import BadInput, Damaged, NotFound, Unavailable
 from pipeline.objects.keys import is_sha256
 from pipeline.web.archive_pages_access import check_message
@@ -74,7 +74,7 @@ def _uuid(request: web.Request) -> UUID:
 
 
 async def _content(parts: Parts, row: ArchivedRow) -> Content:
-    if row.size > limits.ARCHIVE_SHOWN_OBJECT_MAX_BYTES:
+    if row.size > limits_archive.ARCHIVE_SHOWN_OBJECT_MAX_BYTES:
         return Content(None)
     try:
         return Content(await lookup.read_message(parts.archived, row))

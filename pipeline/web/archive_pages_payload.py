@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive import bson
 from pipeline.web.visible import visible
 
 View = Literal["", "text", "hex"]
 _ROW_BYTES = 16
-_PRETTY_MAX_BYTES = 4 * limits.ARCHIVE_SHOWN_TEXT_BYTES
+_PRETTY_MAX_BYTES = 4 * limits_archive.ARCHIVE_SHOWN_TEXT_BYTES
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
@@ -49,10 +49,10 @@ def shown_payload(payload: bytes, view: View) -> Shown:
     """Show a payload in the form asked for; without one as JSON, as text or in hexadecimal, as it fits."""
     if not payload:
         return Shown("nothing", "", 0)
-    start = payload[: limits.ARCHIVE_SHOWN_TEXT_BYTES]
+    start = payload[: limits_archive.ARCHIVE_SHOWN_TEXT_BYTES]
     text = _text(start, is_whole=len(start) == len(payload))
     if view == "hex" or (text is None and view != "text"):
-        start = payload[: limits.ARCHIVE_SHOWN_HEX_BYTES]
+        start = payload[: limits_archive.ARCHIVE_SHOWN_HEX_BYTES]
         return Shown("hexadecimal", hexadecimal(start), len(start))
     if text is None:
         text = start.decode(errors="backslashreplace")
@@ -67,7 +67,7 @@ def shown_headers(document: bson.Document) -> list[ShownHeader]:
     own = len(headers) - len(document.annotations.get("added_headers") or ())
     return [
         _header(name, value, added=number >= own)
-        for number, (name, value) in enumerate(headers[: limits.ARCHIVE_SHOWN_HEADERS])
+        for number, (name, value) in enumerate(headers[: limits_archive.ARCHIVE_SHOWN_HEADERS])
     ]
 
 
@@ -93,7 +93,7 @@ def _hex_lines(data: bytes) -> Sequence[str]:
 def _header(name: str, value: bytes | None, *, added: bool) -> ShownHeader:
     if value is None:
         return ShownHeader(visible(name), "", "null", 0, cut=False, added=added)
-    start = value[: limits.ARCHIVE_SHOWN_HEADER_BYTES]
+    start = value[: limits_archive.ARCHIVE_SHOWN_HEADER_BYTES]
     is_cut = len(start) < len(value)
     text = _text(start, is_whole=not is_cut)
     if text is None:
@@ -115,7 +115,7 @@ def _text(data: bytes, *, is_whole: bool) -> str | None:
 
 def _pretty(payload: bytes) -> str | None:
     """Indent JSON, its values as they were written; None when it is none, or nested too deeply."""
-    if payload[:1] not in b"{[" or _depth(payload) > limits.ARCHIVE_SHOWN_JSON_DEPTH:
+    if payload[:1] not in b"{[" or _depth(payload) > limits_archive.ARCHIVE_SHOWN_JSON_DEPTH:
         return None
     with suppress(msgspec.DecodeError, RecursionError):
         msgspec.json.decode(payload, type=msgspec.Raw)

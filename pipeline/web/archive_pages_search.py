@@ -8,10 +8,10 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Meta
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive import listing, lookup
+from pipeline.archive.figures.totals import totals
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.archive.totals import totals
 from pipeline.errors import BadInput, Unavailable
 from pipeline.web.archive_pages_access import readable_topics
 from pipeline.web.archive_pages_span import When, milliseconds
@@ -28,11 +28,13 @@ class SearchAsked(Asked, frozen=True):
     """The query of the search; fields left empty do not count."""
 
     topic: Annotated[str, Meta(max_length=300, description="Only messages of this topic.")] = ""
-    q: Annotated[str, Meta(max_length=limits.SEARCH_MAX_CHARACTERS, description="Words of its text.")] = ""
+    q: Annotated[
+        str, Meta(max_length=limits_archive.SEARCH_MAX_CHARACTERS, description="Words of its text.")
+    ] = ""
     id: Annotated[
         str,
         Meta(
-            max_length=limits.EVENT_KEY_MAX_BYTES,
+            max_length=limits_archive.EVENT_KEY_MAX_BYTES,
             description="The uuid of a message or the id of an event; nothing else counts then.",
         ),
     ] = ""

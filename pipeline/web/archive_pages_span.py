@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pipeline.archive.rates import LATEST_MS, MILLISECONDS, Span, Step, last_steps, span_of
+from pipeline.archive.figures.rates import LATEST_MS, MILLISECONDS, Span, Step, last_steps, span_of
 from pipeline.errors import BadInput
 from pipeline.web.routes import Asked
 

@@ -11,10 +11,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from pipeline import limits
-from pipeline.archive import access, listing
+from pipeline import limits_archive
+from pipeline.archive import listing
+from pipeline.archive.access import access
+from pipeline.archive.access.users import User
 from pipeline.archive.listing import Wanted
-from pipeline.archive.users import User
 from pipeline.web.archive_problems import Refused
 from pipeline.web.context import archive_policy_of, parts_of
 from pipeline.web.routes import Asked
@@ -38,7 +39,7 @@ class TopicAsked(FilterAsked, frozen=True, forbid_unknown_fields=False):
     limit: Annotated[
         int,
         Meta(description="Most messages; lowered to 64, with `meta` to 1024."),
-    ] = limits.ARCHIVE_LIST_MESSAGES
+    ] = limits_archive.ARCHIVE_LIST_MESSAGES
     asc: Annotated[bool, Meta(description="The earliest first.")] = True
     meta: Annotated[bool, Meta(description="What is known about the messages, without their payloads.")] = (
         False
@@ -87,7 +88,8 @@ def page_limit(asked: TopicAsked) -> int:
     if asked.limit <= 0:
         raise Refused(400, "Invalid message count limit")
     return min(
-        asked.limit, limits.ARCHIVE_LIST_MESSAGES_MAX if asked.meta else limits.ARCHIVE_LIST_MESSAGES
+        asked.limit,
+        limits_archive.ARCHIVE_LIST_MESSAGES_MAX if asked.meta else limits_archive.ARCHIVE_LIST_MESSAGES,
     )
 
 

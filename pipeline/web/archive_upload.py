@@ -12,14 +12,15 @@ from typing import Any
 
 from aiohttp import web
 
-from pipeline import limits, metrics_archive
+from pipeline import limits_archive, metrics_archive
 from pipeline.app import archive_of
-from pipeline.archive import bson, upload
+from pipeline.archive import bson
+from pipeline.archive.access import upload
+from pipeline.archive.access.upload import Spool
+from pipeline.archive.access.users import User
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.text import Texts
-from pipeline.archive.upload import Spool
-from pipeline.archive.users import User
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
+from pipeline.archive.text.text import Texts
 from pipeline.errors import TooLarge
 from pipeline.identify.pool import ParserPool
 from pipeline.web import bodies
@@ -35,7 +36,7 @@ class Uploads:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.turn = asyncio.Semaphore(limits.ARCHIVE_UPLOADS_AT_ONCE)
+        self.turn = asyncio.Semaphore(limits_archive.ARCHIVE_UPLOADS_AT_ONCE)
 
 
 UPLOADS = web.AppKey("archive uploads", Uploads)
@@ -108,7 +109,7 @@ async def _writer(request: web.Request) -> ArchiveWriter:
         texts=texts,
         # The limit is on what is handed in; what the archive notes beside it comes on top.
         object_max_bytes=min(
-            settings.object_max_bytes + limits.ARCHIVE_UPLOAD_EXTRA_BYTES, bson.DOCUMENT_MAX_BYTES
+            settings.object_max_bytes + limits_archive.ARCHIVE_UPLOAD_EXTRA_BYTES, bson.DOCUMENT_MAX_BYTES
         ),
     )
 

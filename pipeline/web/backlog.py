@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline import limits
 from pipeline.app import Parts
-from pipeline.archive.source import group_of
+from pipeline.archive_source import group_of
 from pipeline.hub.changelogs import app_id
 from pipeline.log.lag import lag
 from pipeline.log.port import TopicPartition

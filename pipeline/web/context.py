@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from pipeline.app import Parts
-from pipeline.archive.policy import TopicPolicy
+from pipeline.archive.source.policy import TopicPolicy
 from pipeline.hub.deleted import Deleted
 from pipeline.hub.notices import Notices
 from pipeline.hub.publish import Publisher

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.archive.rates import Span, Step
+from pipeline.archive.figures.rates import Span, Step
 
 WIDTH, HEIGHT = 960, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 10, 26

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import scramp
 
-from pipeline import limits
-from pipeline.archive.users import MECHANISM, Users
+from pipeline import limits_archive
+from pipeline.archive.access.users import MECHANISM, Users
 from pipeline.clock import Clock
 
 REALM = "headrace"
@@ -46,7 +46,7 @@ class _Session(NamedTuple):
 
 
 class Scram:
-    """Authentications under way, each for `limits.SCRAM_SESSION_SECONDS`, each finished once at most."""
+    """Authentications under way, each for `SCRAM_SESSION_SECONDS`, each finished once at most."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -76,7 +76,7 @@ class Scram:
             return Finished(None, "")
         self._forget()
         session = secrets.token_urlsafe(_SESSION_BYTES)
-        until = self._clock.monotonic() + limits.SCRAM_SESSION_SECONDS
+        until = self._clock.monotonic() + limits_archive.SCRAM_SESSION_SECONDS
         self._sessions[session] = _Session(server, who[0], until)
         return Challenge(f"{MECHANISM} sid={session},data={_encoded(first)}")
 
@@ -98,7 +98,10 @@ class Scram:
         now = self._clock.monotonic()
         while self._sessions:
             name = next(iter(self._sessions))
-            if self._sessions[name].until >= now and len(self._sessions) < limits.SCRAM_SESSIONS_MAX:
+            if (
+                self._sessions[name].until >= now
+                and len(self._sessions) < limits_archive.SCRAM_SESSIONS_MAX
+            ):
                 return
             del self._sessions[name]
 
@@ -110,7 +113,7 @@ def parameters_of(text: str) -> dict[str, str]:
 
 
 def _decoded(data: str) -> str:
-    if len(data) > limits.SCRAM_MESSAGE_MAX_BYTES:
+    if len(data) > limits_archive.SCRAM_MESSAGE_MAX_BYTES:
         return ""
     try:
         return base64.b64decode(data, validate=True).decode()

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from agents.archive import Archiving
+from agents.archiving import Archiving
 from agents.run import running
 from pipeline import metrics
 from pipeline.app import Parts, make_parts, open_parts
-from pipeline.archive import parking
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.source import group_of, make_source
+from pipeline.archive.storing import parking
+from pipeline.archive_source import group_of, make_source
 from pipeline.errors import Damaged, SettingError
 from pipeline.log.port import NewRecord, TopicSpec
 from tests.agents.archiving import (

@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import metrics
 from pipeline.app import Parts, make_parts, open_parts
-from pipeline.archive.source import group_of
-from pipeline.archive.topic_set import TopicSet
+from pipeline.archive.source.topic_set import TopicSet
+from pipeline.archive_source import group_of
 from pipeline.log.port import TopicSpec
 from tests.agents.archiving import (
     archive_settings,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive import parking
-from pipeline.archive.source import group_of
+from pipeline.archive.storing import parking
+from pipeline.archive_source import group_of
 from pipeline.errors import Unavailable
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.kafka import KafkaLog

@@ -16,8 +16,8 @@ from pathlib import Path
 import structlog
 
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.objects.folder import FolderStore

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.archive.archive import Archive as KeptArchive
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import ManualClock, SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.port import Log

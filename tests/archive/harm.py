@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.archive.archive import Archive
 from pipeline.archive.keys import archive_key
 from pipeline.archive.lookup import ArchivedRow, by_uuid
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import ManualClock, SystemClock
 from pipeline.database import tables
 from pipeline.database.engine import Database

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.archive.keeper import Keeper
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.keeper import Keeper
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.log.port import Headers, Record
 from pipeline.log.transport.batch import Batch

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.restore import Options, Progress, Selection, restore
+from pipeline.archive.restore.restore import Options, Progress, Selection, restore
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.port import Log, NewRecord, Placed
@@ -64,7 +64,7 @@ def _told(progress: Progress) -> None:
 
 async def main(folder: Path, address: str, topic: str, moment: str, number: int) -> None:
     """Restore and verify everything."""
-    limits.RESTORE_WINDOW_ROWS = WINDOW_ROWS
+    limits_archive.RESTORE_WINDOW_ROWS = WINDOW_ROWS
     database = Database("sqlite:", folder)
     objects = FolderStore(folder / "objects")
     await database.open()

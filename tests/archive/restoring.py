@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database import tables
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.embedded.log import EmbeddedLog

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipeline.archive.annotations import header_texts, media_type_of_headers
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.errors import ParserCrash
 from pipeline.log.port import Headers
 from tests.archive.archived import Archive, a_message

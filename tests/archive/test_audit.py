@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pipeline import limits, metrics_archive
+from pipeline import limits, limits_archive, metrics_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.audit import Finding, size_of, verify
+from pipeline.archive.audit.audit import Finding, size_of, verify
 from pipeline.database.engine import Database
 from pipeline.errors import Unavailable
 from pipeline.objects.copies import CopiedStore
@@ -169,7 +169,7 @@ async def test_a_large_object_is_read_in_pieces_and_its_payload_found(archive: A
 async def test_pages_that_end_within_a_pack_lose_and_repeat_nothing(
     archive: Archive, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_AUDIT_ROWS", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_AUDIT_ROWS", 3)
     rows = [
         *await filled(archive, layout, messages=7),
         *await filled(archive, "packs", topic="b", messages=4),
@@ -226,7 +226,7 @@ async def test_an_object_that_cannot_be_looked_at_stops_nothing_but_a_store_that
     assert anomalies(await audit(archive)) == {rows[2].uuid: "unreadable"}
 
     store.refused = TOPIC
-    monkeypatch.setattr(limits, "ARCHIVE_AUDIT_FAILURES", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_AUDIT_FAILURES", 3)
     with pytest.raises(Unavailable, match="audit the archive"):
         await audit(archive)
     await store.close()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline import limits
 from pipeline.archive.archive import Archive
-from pipeline.archive.audit_store import Fault, verify_store
+from pipeline.archive.audit.store import Fault, verify_store
 from pipeline.archive.keys import archive_key
 from pipeline.archive.packs import pack_key
 from pipeline.clock import SystemClock

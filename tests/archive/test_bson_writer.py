@@ -7,12 +7,13 @@ import zlib
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.archive import bson_writer, draft
-from pipeline.archive.dedupe import Fresh
-from pipeline.archive.draft import encode, make_draft, row_of
+from pipeline.archive import bson_writer
 from pipeline.archive.message import Message
 from pipeline.archive.rows import Location, found_row
-from pipeline.archive.text import Text
+from pipeline.archive.storing import draft
+from pipeline.archive.storing.dedupe import Fresh
+from pipeline.archive.storing.draft import encode, make_draft, row_of
+from pipeline.archive.text.text import Text
 from tests.archive.archived import a_message, with_id
 
 _words = st.text(max_size=70)

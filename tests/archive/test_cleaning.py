@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits
-from pipeline.archive import cleaning
+from pipeline import limits, limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.audit import verify
-from pipeline.archive.audit_store import verify_store
-from pipeline.archive.cleaning import Cleaned, clean_duplicates, clean_topics, sizes
+from pipeline.archive.audit import cleaning
+from pipeline.archive.audit.audit import verify
+from pipeline.archive.audit.cleaning import Cleaned, clean_duplicates, clean_topics, sizes
+from pipeline.archive.audit.store import verify_store
 from pipeline.archive.lookup import ArchivedRow
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database import tables
 from pipeline.database.engine import Database
@@ -84,7 +84,7 @@ async def indexed(archive: Archive, *rows: ArchivedRow) -> None:
 async def test_a_cleaned_topic_leaves_nothing_and_the_others_lose_nothing(
     archive: Archive, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_CLEAN_ROWS", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_CLEAN_ROWS", 3)
     gone = await filled(archive, layout, topic="demo.test", messages=8)
     kept = await filled(archive, layout, topic="demo.test2", messages=4)
     await indexed(archive, gone[0], kept[0])

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from pipeline.errors import BadInput, Unavailable
 from pipeline.objects.folder import FolderStore

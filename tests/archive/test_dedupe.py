@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.archive import dedupe
 from pipeline.archive.identity import made_uuid
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing import dedupe
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from tests.archive.archived import CLIENT_UUID, TIME_MS, TOPIC, Archive, a_message, upstream_row, with_id
 

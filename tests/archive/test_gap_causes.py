@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline import limits
-from pipeline.archive.gap_causes import Cause, look
-from pipeline.archive.gaps import Gap, Gaps, PartitionKept
+from pipeline import limits_archive
+from pipeline.archive.figures.gap_causes import Cause, look
+from pipeline.archive.figures.gaps import Gap, Gaps, PartitionKept
 from pipeline.clock import ManualClock
 from pipeline.log.connection import KafkaConnection
 from pipeline.log.embedded.log import EmbeddedLog
@@ -118,7 +118,7 @@ async def test_a_log_made_anew_says_nothing_of_what_was_archived_before(log: Log
 
 
 async def test_no_more_gaps_than_the_limit_are_looked_for(log: Log, unique: str) -> None:
-    many = limits.ARCHIVE_GAPS_EXPLAINED
+    many = limits_archive.ARCHIVE_GAPS_EXPLAINED
     await log.create_topics([TopicSpec(unique, 1)])
     await log.append([NewRecord(unique, b"k", b"x", partition=0) for _ in range(2 * many + 20)])
     found = await causes(log, unique, *((n, n) for n in range(1, 2 * many + 10, 2)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pipeline.archive import lookup
-from pipeline.archive.gaps import Gap, Gaps, PartitionKept, find_gaps
+from pipeline.archive.figures.gaps import Gap, Gaps, PartitionKept, find_gaps
+from pipeline.archive.figures.neighbours import neighbours_of
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.archive.message import Message
-from pipeline.archive.neighbours import neighbours_of
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from tests.archive.archived import TIME_MS, TOPIC, Archive, a_message
 from tests.databases import execute

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.archive.identity import identify, made_uuid
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.log.port import Headers
 from tests.archive.archived import CLIENT_UUID, TIME_MS, Archive, a_message, with_id
 

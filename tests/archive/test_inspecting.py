@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.inspecting import inspect, jsonable, plain, uuids
+from pipeline.archive.audit.inspecting import inspect, jsonable, plain, uuids
 from pipeline.database.engine import Database
 from pipeline.errors import BadInput, TooLarge
 from pipeline.objects.memory import MemoryStore
@@ -163,7 +163,7 @@ async def test_more_uuids_than_allowed_are_refused_not_cut(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(archive)
-    monkeypatch.setattr(limits, "ARCHIVE_UUIDS_MAX", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_UUIDS_MAX", 3)
     assert len(await uuids(archive.database, "limit 3")) == 3
     with pytest.raises(TooLarge):
         await uuids(archive.database, "where true")
@@ -175,6 +175,6 @@ async def test_a_question_that_takes_too_long_is_ended(
     if archive.database.kind != "postgresql":
         pytest.skip("SQLite is a file; its reader harms nobody")
     await filled(archive)
-    monkeypatch.setattr(limits, "ARCHIVE_QUESTION_SECONDS", 0.05)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_QUESTION_SECONDS", 0.05)
     with pytest.raises(BadInput, match="statement timeout"):
         await uuids(archive.database, "where pg_sleep(5) is null")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.identity import made_uuid
-from pipeline.archive.keeper import Keeper, PackSize, layout_of
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
-from pipeline.archive.tries import Tries
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.keeper import Keeper, PackSize, layout_of
+from pipeline.archive.storing.tries import Tries
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import ManualClock
 from pipeline.database.engine import Database
 from pipeline.errors import Damaged, Unavailable
@@ -127,7 +127,7 @@ async def test_a_partition_that_stalls_holds_up_no_other(
     new_keeper: Keepers, objects: MemoryStore, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Far more comes of the stalled one than there is room for."""
-    monkeypatch.setattr(limits, "ARCHIVE_IN_FLIGHT_RECORDS", 100)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_IN_FLIGHT_RECORDS", 100)
     clock = ManualClock(START)
     gate = Gate(objects, "stalled")
     stalled, other = Partition(topic="stalled"), Partition(topic="other")
@@ -363,8 +363,8 @@ async def test_what_was_lost_to_another_worker_is_let_go(
 async def test_memory_is_bounded_taking_waits_for_room(
     new_keeper: Keepers, objects: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_IN_FLIGHT_BYTES", 10_000)
-    monkeypatch.setattr(limits, "ARCHIVE_HELD_BYTES", 20_000)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_IN_FLIGHT_BYTES", 10_000)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_HELD_BYTES", 20_000)
     gate, one = Gate(objects), Partition()
     keeper = new_keeper(objects=gate, pack=PackSize(records=2))
     await keeper.take(one.batch(4, value=b"x" * 2000))
@@ -421,7 +421,7 @@ class TestPacksUnderWay:
     async def test_packs_under_way_make_room_when_they_take_all_of_it(
         self, new_keeper: Keepers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(limits, "ARCHIVE_IN_FLIGHT_RECORDS", 20)
+        monkeypatch.setattr(limits_archive, "ARCHIVE_IN_FLIGHT_RECORDS", 20)
         keeper = new_keeper(clock=ManualClock(START))
         partitions = [Partition(n) for n in range(8)]
         async with asyncio.timeout(20):

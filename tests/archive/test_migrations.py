@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect
 
 from pipeline.archive import lookup
 from pipeline.archive.message import Message
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database import tables, versions
 from pipeline.database.engine import Database

@@ -13,8 +13,8 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from pipeline.errors import Unavailable
 from pipeline.objects.folder import FolderStore

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from pipeline.archive import bson, lookup
 from pipeline.archive.identity import made_uuid
-from pipeline.archive.packing import PackWriter
 from pipeline.archive.packs import documents, pack_key, split
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.archive.verify import verify_message
-from pipeline.archive.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from pipeline.errors import BadInput, Damaged
 from pipeline.objects.location import make_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.archive import parking
+from pipeline.archive.storing import parking
 from pipeline.database.engine import Database
 from pipeline.events.parked import entry_id
 from pipeline.log.port import Record

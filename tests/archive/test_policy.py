@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.policies import make_policy
-from pipeline.archive.policy import AllTopics, TopicPolicy, TopicRule
-from pipeline.archive.policy_file import read
+from pipeline.archive.source.policies import make_policy
+from pipeline.archive.source.policy import AllTopics, TopicPolicy, TopicRule
+from pipeline.archive.source.policy_file import read
 from pipeline.clock import ManualClock
 from pipeline.errors import SettingError
 from pipeline.settings import load

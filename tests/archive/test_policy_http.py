@@ -13,9 +13,9 @@ from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestServer
 from scramp import ScramException, ScramMechanism
 
-from pipeline import limits
-from pipeline.archive.policies import make_policy
-from pipeline.archive.policy import TopicPolicy, TopicRule
+from pipeline import limits, limits_archive
+from pipeline.archive.source.policies import make_policy
+from pipeline.archive.source.policy import TopicPolicy, TopicRule
 from pipeline.errors import SettingError, Unavailable
 from pipeline.settings import load
 
@@ -144,7 +144,7 @@ async def test_a_password_is_never_sent_in_the_clear_to_another_machine(
 ) -> None:
     server, url = identity
     server.way = "basic"
-    monkeypatch.setattr("pipeline.archive.policy_http._private", lambda _: False)
+    monkeypatch.setattr("pipeline.archive.source.policy_http._private", lambda _: False)
     with pytest.raises(SettingError, match="in the clear"):
         await policy_of(url, policy_username=USER, policy_password=PASSWORD).refresh()
     assert not any(said.startswith("Basic") for said in server.heard)
@@ -182,7 +182,7 @@ async def test_an_answer_above_the_limit_is_refused(
     server, url = identity
     server.answer = b" " * 3_000_000 + server.answer
     await policy_of(url).refresh()
-    monkeypatch.setattr(limits, "POLICY_MAX_BYTES", 2_000_000)
+    monkeypatch.setattr(limits_archive, "POLICY_MAX_BYTES", 2_000_000)
     with pytest.raises(SettingError, match="more than 2000000 bytes"):
         await policy_of(url).refresh()
 

@@ -6,11 +6,11 @@ import datetime as dt
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
+from pipeline.archive.figures.rates import LATEST_MS, last_steps, rates, span_of
+from pipeline.archive.figures.totals import bytes_by_topic, totals
 from pipeline.archive.message import Message
-from pipeline.archive.rates import LATEST_MS, last_steps, rates, span_of
-from pipeline.archive.totals import bytes_by_topic, totals
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from pipeline.errors import TooLarge
 from tests.archive.archived import Archive, a_message
@@ -53,9 +53,12 @@ def test_the_last_steps_end_behind_the_last_moment() -> None:
 
 
 def test_no_range_has_more_steps_than_the_limit() -> None:
-    assert len(span_of("hour", 0, limits.ARCHIVE_STEPS_MAX * 3_600_000).starts) == limits.ARCHIVE_STEPS_MAX
+    assert (
+        len(span_of("hour", 0, limits_archive.ARCHIVE_STEPS_MAX * 3_600_000).starts)
+        == limits_archive.ARCHIVE_STEPS_MAX
+    )
     with pytest.raises(TooLarge, match="choose a shorter range"):
-        span_of("hour", 0, limits.ARCHIVE_STEPS_MAX * 3_600_000 + 1)
+        span_of("hour", 0, limits_archive.ARCHIVE_STEPS_MAX * 3_600_000 + 1)
     assert span_of("month", LATEST_MS - 1, 2**62).end_ms == LATEST_MS
 
 
@@ -94,9 +97,9 @@ async def test_too_many_figures_are_refused_before_they_fill_the_memory(
 ) -> None:
     await writer.store([sent(n, "2024-02-29T00:00", topic) for n, topic in enumerate("abc")])
     span = last_steps("day", 2, ms("2024-03-01"))
-    monkeypatch.setattr(limits, "ARCHIVE_RATES_ROWS_MAX", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_RATES_ROWS_MAX", 3)
     assert len((await rates(database, span)).topics) == 3
-    monkeypatch.setattr(limits, "ARCHIVE_RATES_ROWS_MAX", 2)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_RATES_ROWS_MAX", 2)
     with pytest.raises(TooLarge, match="or one topic"):
         await rates(database, span)
 

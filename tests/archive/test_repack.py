@@ -10,8 +10,8 @@ import pytest
 from pipeline.archive import lookup
 from pipeline.archive.archive import Archive as OpenArchive
 from pipeline.archive.message import Message
-from pipeline.archive.repack import Repacked, repack
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.repack import Repacked, repack
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import Conflict

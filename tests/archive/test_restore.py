@@ -12,11 +12,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
-from pipeline.archive.restore import Options, Progress, Report, Selection, restore
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.restore.restore import Options, Progress, Report, Selection, restore
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import ManualClock
 from pipeline.errors import BadInput, Conflict, NotFound
 from pipeline.log.partitioner import partition_for
@@ -130,8 +130,8 @@ async def test_in_order_of_time_messages_of_all_topics_and_partitions_follow_eac
 async def test_without_order_of_time_a_partition_keeps_the_order_of_its_offsets(
     kept: Archive, writer: ArchiveWriter, destination: Log, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "RESTORE_PAGE_ROWS", 3)
-    monkeypatch.setattr(limits, "RESTORE_WINDOW_ROWS", 5)
+    monkeypatch.setattr(limits_archive, "RESTORE_PAGE_ROWS", 3)
+    monkeypatch.setattr(limits_archive, "RESTORE_WINDOW_ROWS", 5)
     for partition in (0, 1):
         for message in reversed(shapes(unique, partition)):
             await keep(writer, [message])
@@ -245,8 +245,8 @@ async def test_what_is_archived_meanwhile_is_not_restored_too(
     kept: Archive, writer: ArchiveWriter, destination: Log, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archiver that listens to the destination would make it endless."""
-    monkeypatch.setattr(limits, "RESTORE_WINDOW_ROWS", 2)
-    monkeypatch.setattr(limits, "RESTORE_PAGE_ROWS", 2)
+    monkeypatch.setattr(limits_archive, "RESTORE_WINDOW_ROWS", 2)
+    monkeypatch.setattr(limits_archive, "RESTORE_PAGE_ROWS", 2)
     await keep(writer, many(unique, 10, 1))
     storing: list[asyncio.Task[Any]] = []
 

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
-from pipeline.archive.restore import Options, Selection, restore
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.restore.restore import Options, Selection, restore
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import Conflict, Damaged, Unavailable
@@ -49,8 +49,8 @@ PARTITIONS = 3
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make windows small, so that there are many."""
-    monkeypatch.setattr(limits, "RESTORE_WINDOW_ROWS", 25)
-    monkeypatch.setattr(limits, "RESTORE_PAGE_ROWS", 10)
+    monkeypatch.setattr(limits_archive, "RESTORE_WINDOW_ROWS", 25)
+    monkeypatch.setattr(limits_archive, "RESTORE_PAGE_ROWS", 10)
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ async def test_a_destination_that_stays_away_ends_the_run_and_the_next_one_goes_
     options: Options,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "RESTORE_ATTEMPTS", 1)
+    monkeypatch.setattr(limits_archive, "RESTORE_ATTEMPTS", 1)
     messages = many(unique, MESSAGES, PARTITIONS)
     await keep_many(writer, messages)
     away: Any = Failing(destination, at=3, share=0.7)
@@ -294,8 +294,8 @@ async def test_going_on_in_smaller_steps_and_being_stopped_again_repeats_nothing
     messages = many(unique, MESSAGES, PARTITIONS)
     await keep_many(writer, messages)
     with monkeypatch.context() as large:
-        large.setattr(limits, "RESTORE_WINDOW_ROWS", MESSAGES)
-        large.setattr(limits, "RESTORE_ATTEMPTS", 1)
+        large.setattr(limits_archive, "RESTORE_WINDOW_ROWS", MESSAGES)
+        large.setattr(limits_archive, "RESTORE_ATTEMPTS", 1)
         away: Any = Failing(destination, at=1, share=0.8)
         with pytest.raises(Unavailable):
             await restore(kept, away, Selection((unique,)), options)

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.restore import Options, Report, Selection, restore
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.restore.restore import Options, Report, Selection, restore
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database import tables
 from pipeline.database.engine import Database

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import limits
-from pipeline.archive import parking
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.parking import ParkedMessage
-from pipeline.archive.status import Status, status
+from pipeline.archive.figures.status import Status, status
+from pipeline.archive.storing import parking
+from pipeline.archive.storing.parking import ParkedMessage
 from pipeline.clock import ManualClock
 from pipeline.database.engine import Database
 from pipeline.objects.memory import MemoryStore
@@ -43,7 +43,7 @@ async def test_an_empty_archive_has_empty_tables(archive: Archive) -> None:
 async def test_everything_is_added_up_in_slices_as_it_would_be_at_once(
     archive: Archive, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_STATUS_ROWS", 3)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_STATUS_ROWS", 3)
     rows = await filled(archive, layout, topic="b", messages=7)
     others = await filled(archive, layout, topic="a", messages=2)
 

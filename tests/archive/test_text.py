@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.message import Message
-from pipeline.archive.text import Text
+from pipeline.archive.text.text import Text
 from pipeline.errors import ParserMemory
 from pipeline.identify.pool import ParserPool
 from tests.archive.archived import a_message

@@ -10,11 +10,11 @@ from uuid import UUID
 import bson
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.text_index import Reindexed, reindex
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
+from pipeline.archive.text.index import Reindexed, reindex
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.errors import Unavailable
@@ -135,8 +135,8 @@ async def test_a_run_that_stopped_goes_on(
     writer: ArchiveWriter, whole: Archive, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows of two rows; the run ends after its second one, and the next run does the rest."""
-    monkeypatch.setattr(limits, "REINDEX_BATCH_MESSAGES", 2)
-    monkeypatch.setattr(limits, "REINDEX_READ_BYTES", 1)
+    monkeypatch.setattr(limits_archive, "REINDEX_BATCH_MESSAGES", 2)
+    monkeypatch.setattr(limits_archive, "REINDEX_READ_BYTES", 1)
     await writer.store([a_message(n, value=b"comet") for n in range(5)])
     seen: list[int] = []
 

@@ -11,8 +11,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from pipeline import limits
-from pipeline.archive.writer import ArchiveWriter
+from pipeline import limits_archive
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.database.engine import Database
 from pipeline.errors import QueryError
 from tests.archive.archived import a_message
@@ -124,7 +124,7 @@ async def test_a_search_without_words_finds_nothing(database: Database, stored: 
 
 async def test_a_search_that_is_too_long_is_refused(database: Database) -> None:
     with pytest.raises(QueryError, match="1001 characters"):
-        await search(database, "x" * (limits.SEARCH_MAX_CHARACTERS + 1))
+        await search(database, "x" * (limits_archive.SEARCH_MAX_CHARACTERS + 1))
 
 
 async def test_a_message_indexed_twice_is_found_once_and_by_its_last_text(
@@ -149,7 +149,7 @@ async def test_a_deleted_message_is_not_found_and_one_without_row_is_not_indexed
 async def test_the_longest_texts_of_any_words_can_be_indexed(
     database: Database, stored: dict[str, UUID]
 ) -> None:
-    most = limits.TEXT_MAX_CHARACTERS
+    most = limits_archive.TEXT_MAX_CHARACTERS
     different = " ".join(chr(0x10400 + n // 1000) + chr(0x4E00 + n % 1000) for n in range(most // 3))
     hosts = " ".join(f"a{n}.b/c-{n}" for n in range(most // 10))
     kinds = [

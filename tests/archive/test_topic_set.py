@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline import metrics
-from pipeline.archive import liveness
-from pipeline.archive.policy import AllTopics, LearnedPolicy, TopicPolicy, TopicRule
-from pipeline.archive.topic_set import TopicSet
+from pipeline.archive.source import liveness
+from pipeline.archive.source.policy import AllTopics, LearnedPolicy, TopicPolicy, TopicRule
+from pipeline.archive.source.topic_set import TopicSet
 from pipeline.clock import ManualClock
 from pipeline.errors import Unavailable
 from pipeline.log.embedded.log import EmbeddedLog

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.archive import lookup
 from pipeline.archive.message import Message
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.archive.verify import verify_message
-from pipeline.archive.writer import ArchiveWriter
 from pipeline.errors import BadInput, Damaged, NotFound, StorageFull
 from pipeline.log.port import Headers, Record
 from pipeline.objects.memory import MemoryStore

@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline.archive.policy import AllTopics, TopicRule
-from pipeline.archive.text import Text, Texts
-from pipeline.archive.text_index import IndexedText, insert_texts
-from pipeline.archive.text_search import condition
+from pipeline.archive.source.policy import AllTopics, TopicRule
+from pipeline.archive.text.index import IndexedText, insert_texts
+from pipeline.archive.text.search import condition
+from pipeline.archive.text.text import Text, Texts
 from pipeline.database.engine import Database
 from pipeline.database.tables import messages
 from pipeline.identify.texts import extract

@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from pipeline.archive.users import parse_users
+from pipeline.archive.access.users import parse_users
 from tests.cli.command import Command
 
 

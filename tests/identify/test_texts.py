@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.errors import ParserFailure
 from pipeline.identify.pool import ParserPool
 from pipeline.identify.texts import Extract
@@ -218,8 +218,8 @@ async def test_a_file_that_breaks_its_process_harms_no_other_payload(
 
 async def test_payloads_of_any_number_and_size_get_their_own_text(pool: ParserPool) -> None:
     payloads = [json.dumps([f"n{n}", "x y " * (n * 700)]).encode() for n in range(100)]
-    payloads.append(b'"' + b"x " * (limits.TEXT_PAYLOAD_MAX_BYTES // 2 - 1) + b'"')
-    payloads.append(b'"' + b"x " * (limits.TEXT_PAYLOAD_MAX_BYTES // 2) + b'"')
+    payloads.append(b'"' + b"x " * (limits_archive.TEXT_PAYLOAD_MAX_BYTES // 2 - 1) + b'"')
+    payloads.append(b'"' + b"x " * (limits_archive.TEXT_PAYLOAD_MAX_BYTES // 2) + b'"')
     found = await pool.texts([("application/json", payload) for payload in payloads], 50)
     assert [each.text.split()[0] for each in found[:100]] == [f"n{n}" for n in range(100)]
     assert [each.complete for each in found[:2]] == [True, False]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.archive import Archive
-from pipeline.archive.restore import Options, Selection, restore
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.restore.restore import Options, Selection, restore
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.objects.port import Download, ObjectStore
@@ -70,7 +70,7 @@ async def archive(
 async def test_an_archive_in_s3_comes_back_into_kafka_as_it_was(
     archive: Archive, kafka_address: str, unique: str, order: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "RESTORE_WINDOW_ROWS", 500)
+    monkeypatch.setattr(limits_archive, "RESTORE_WINDOW_ROWS", 500)
     writer = ArchiveWriter(archive.objects, archive.database, clock=archive.clock, media_types=plain_text)
     packed, single = many(unique, MESSAGES, PARTITIONS), many(f"{unique}.single", 40, 1)
     await asyncio.gather(keep_many(writer, packed), keep(writer, single))

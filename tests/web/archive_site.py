@@ -20,13 +20,13 @@ import scramp
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive import lookup
+from pipeline.archive.access.users import MECHANISM, make_entry
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.archive.message import Message
-from pipeline.archive.packing import PackWriter
-from pipeline.archive.users import MECHANISM, make_entry
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.packing import PackWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import Clock
 from pipeline.database.tables import messages
 from tests.databases import postgres_schema
@@ -45,7 +45,7 @@ PUBLIC, PRIVATE = "alerts.public", "alerts.private"
 def _keys() -> str:
     """Give the line of the keys of `PASSWORD`, with as few rounds as are allowed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "SCRAM_ITERATIONS", 4096)
+        patch.setattr(limits_archive, "SCRAM_ITERATIONS", 4096)
         entry = make_entry("x", PASSWORD)
     return next(line for line in entry.splitlines() if line.startswith("scram"))
 

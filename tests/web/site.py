@@ -15,7 +15,7 @@ import msgspec
 
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.archive.message import Message
-from pipeline.archive.writer import ArchiveWriter
+from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import Clock
 from pipeline.events.codec import decode_stored
 from pipeline.events.parked import ParkedEntry, entry_id

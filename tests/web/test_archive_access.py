@@ -11,8 +11,8 @@ from typing import Any
 import bson
 import pytest
 
-from pipeline import limits
-from pipeline.archive.users import make_entry, make_token_entry
+from pipeline import limits_archive
+from pipeline.archive.access.users import make_entry, make_token_entry
 from pipeline.clock import ManualClock
 from pipeline.errors import SettingError
 from tests.web.archive_site import (
@@ -152,16 +152,16 @@ async def test_a_session_ends_with_its_time(tmp_path: Path) -> None:
     clock = ManualClock(dt.datetime(2024, 1, 2, tzinfo=dt.UTC))
     async with archive_site(tmp_path, clock) as archive:
         _, header, _ = await archive.begin("reader", "/topics")
-        clock.advance(limits.SCRAM_SESSION_SECONDS + 1)
+        clock.advance(limits_archive.SCRAM_SESSION_SECONDS + 1)
         answer = await archive.ask("/topics", headers={"Authorization": header})
         assert (answer.status, _final(answer)) == (401, "e=other-error")
         _, header, _ = await archive.begin("reader", "/topics")
-        clock.advance(limits.SCRAM_SESSION_SECONDS - 1)
+        clock.advance(limits_archive.SCRAM_SESSION_SECONDS - 1)
         assert (await archive.ask("/topics", headers={"Authorization": header})).status == 200
 
 
 async def test_the_oldest_session_gives_way(archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SCRAM_SESSIONS_MAX", 2)
+    monkeypatch.setattr(limits_archive, "SCRAM_SESSIONS_MAX", 2)
     headers = [(await archive.begin("reader", "/topics"))[1] for _ in range(3)]
     statuses = [(await archive.ask("/topics", headers={"Authorization": each})).status for each in headers]
     assert statuses == [401, 200, 200]
@@ -218,14 +218,14 @@ async def test_users_come_and_go_with_the_file(tmp_path: Path) -> None:
         bearer: dict[str, Any] = {"headers": {"Authorization": f"Bearer {token}"}}
         assert (await archive.ask("/topics", **bearer)).status == 401
         await _rewrite(archive.policy_file, policy() + entry)
-        clock.advance(limits.USERS_LOOK_SECONDS)
+        clock.advance(limits_archive.USERS_LOOK_SECONDS)
         assert (await archive.ask("/topics", **bearer)).status == 200
         # What cannot be read changes nothing.
         await _rewrite(archive.policy_file, "[[user]]\nname = 1")
-        clock.advance(limits.USERS_LOOK_SECONDS)
+        clock.advance(limits_archive.USERS_LOOK_SECONDS)
         assert (await archive.ask("/topics", **bearer)).status == 200
         await _rewrite(archive.policy_file, policy())
-        clock.advance(limits.USERS_LOOK_SECONDS)
+        clock.advance(limits_archive.USERS_LOOK_SECONDS)
         assert (await archive.ask("/topics", **bearer)).status == 401
 
 

@@ -9,7 +9,7 @@ import bson
 import msgspec
 import pytest
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive import listing
 from pipeline.archive.lookup import ArchivedRow
 from tests.stores import bytes_of
@@ -164,7 +164,8 @@ async def test_several_topics_are_merged_by_time(any_archive: ArchiveSite) -> No
     more = await any_archive.ask("/messages", params=[*both, ("page", answer.document["next"])])
     assert _numbers(more.document) == [6, 8]
     many = [
-        ("topic", name) for name in (*topics, *(f"other{n}" for n in range(limits.ARCHIVE_TOPICS_APART)))
+        ("topic", name)
+        for name in (*topics, *(f"other{n}" for n in range(limits_archive.ARCHIVE_TOPICS_APART)))
     ]
     assert _numbers((await any_archive.ask("/messages", params=many)).document) == list(range(9))
     assert (await any_archive.ask("/messages/count", params=both[:2])).document == {"count": 6}
@@ -249,8 +250,8 @@ async def test_topics_are_those_with_a_message_to_see(any_archive: ArchiveSite) 
 
 
 async def test_a_search_shows_private_messages_to_readers_only(any_archive: ArchiveSite) -> None:
-    from pipeline.archive.text import Text
-    from pipeline.archive.text_index import IndexedText, insert_texts
+    from pipeline.archive.text.index import IndexedText, insert_texts
+    from pipeline.archive.text.text import Text
 
     rows = await any_archive.store(a_message(0), a_message(1))
     rows += await any_archive.store(a_message(2, topic=PRIVATE), public=False)
@@ -332,7 +333,7 @@ async def test_pages_end_where_their_objects_get_too_large_together(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = await archive.store(*(a_message(n) for n in range(7)))
-    monkeypatch.setattr(limits, "ARCHIVE_LIST_BYTES", 3 * max(row.size for row in rows))
+    monkeypatch.setattr(limits_archive, "ARCHIVE_LIST_BYTES", 3 * max(row.size for row in rows))
     pages: list[list[int]] = []
     mark: str | None = ""
     while mark is not None:
@@ -347,7 +348,7 @@ async def test_pages_end_where_their_objects_get_too_large_together(
 async def test_a_message_larger_than_a_page_comes_alone(
     any_archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_LIST_BYTES", limits.MIB)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_LIST_BYTES", limits.MIB)
     large = b"message 1 " + bytes_of(3 * limits.MIB)
     rows = await any_archive.store(a_message(0), a_message(1, value=large), a_message(2))
     first = await any_archive.list("/messages")

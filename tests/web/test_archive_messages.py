@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from yarl import URL
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.clock import ManualClock
 from tests.stores import bytes_of
@@ -59,7 +59,7 @@ async def test_a_message_is_json_for_those_who_prefer_it(archive: ArchiveSite) -
 async def test_a_message_too_large_for_json_is_not_answered_in_half(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_JSON_MAX_BYTES", 100)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_JSON_MAX_BYTES", 100)
     (row,) = await archive.store(a_message())
     answer = await archive.ask(f"/msg/{row.uuid}", headers={"Accept": "application/json"})
     assert (answer.status, answer.message) == (
@@ -263,6 +263,6 @@ async def test_health_is_always_answered(tmp_path: Path) -> None:
         for lost, told in ((False, well), (True, {**well, "HopAuthOK": False})):
             if lost:
                 await asyncio.to_thread(archive.policy_file.unlink)
-                clock.advance(limits.POLICY_PAUSE_SECONDS)
+                clock.advance(limits_archive.POLICY_PAUSE_SECONDS)
             answer = await archive.ask("/health_check")
             assert (answer.status, msgspec.json.decode(answer.body)) == (200, told)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.message import Message
 from pipeline.clock import ManualClock
 from pipeline.log.port import NewRecord, TopicSpec
@@ -189,7 +189,7 @@ async def test_figures_that_take_too_long_leave_the_rest_of_the_page(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (row,) = await archive.store(a_message())
-    monkeypatch.setattr(limits, "ARCHIVE_FIGURES_SECONDS", 0.0)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_FIGURES_SECONDS", 0.0)
     overview = await load(archive.site, "/archive")
     assert "choose a shorter range, or one topic" in overview.text
     assert PUBLIC in overview.text
@@ -305,7 +305,7 @@ async def test_the_bytes_of_all_topics_are_added_up_once_a_minute_for_many_looks
         assert f"{rows[0].size} bytes" in await _titles(archive)
         rows += await archive.store(a_message(1))
         assert f"{rows[0].size} bytes" in await _titles(archive)
-        clock.advance(limits.ARCHIVE_BYTES_SECONDS)
+        clock.advance(limits_archive.ARCHIVE_BYTES_SECONDS)
         assert f"{sum(row.size for row in rows):,} bytes" in await _titles(archive)
 
 

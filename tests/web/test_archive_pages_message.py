@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from pipeline.archive.lookup import ArchivedRow
 from pipeline.web.archive_pages_payload import hexadecimal, shown_payload
 from tests.web.archive_site import PRIVATE, PUBLIC, ArchiveSite, a_message
@@ -37,12 +37,11 @@ async def content(archive: ArchiveSite, link: str) -> bytes:
 @pytest.mark.parametrize("packed", [False, True], ids=["alone", "in a pack"])
 async def test_everything_about_a_message_is_shown(any_archive: ArchiveSite, *, packed: bool) -> None:
     sender, uuid = (("_sender", b"demo"), ("title", b"An alert")), uuid4()
-    rows = await any_archive.store(
-        a_message(6, headers=(("_id", uuid.bytes), *sender), value=JSON), a_message(9, headers=None)
+    own, made = await any_archive.store(
+        a_message(6, headers=(("_id", uuid.bytes), *sender), value=JSON),
+        a_message(9, headers=None),
+        packed=packed,
     )
-    if packed:
-        rows = await any_archive.pack(rows, "packs/some.pack")
-    own, made = rows
     page = await page_of(any_archive, own)
     for text in (
         f"Id {uuid} given by its sender",
@@ -83,9 +82,11 @@ async def test_headers_are_shown_as_they_are(archive: ArchiveSite) -> None:
     assert "y" * 1024 in text
     assert "y" * 1025 not in text
     assert "hex, the first 1024 of 5,000 bytes" in text
-    many = tuple((f"h{n}", b"") for n in range(limits.ARCHIVE_SHOWN_HEADERS + 5))
+    many = tuple((f"h{n}", b"") for n in range(limits_archive.ARCHIVE_SHOWN_HEADERS + 5))
     (row,) = await archive.store(a_message(1, headers=many))
-    assert f"The first {limits.ARCHIVE_SHOWN_HEADERS} are shown." in (await page_of(archive, row)).text
+    assert (
+        f"The first {limits_archive.ARCHIVE_SHOWN_HEADERS} are shown." in (await page_of(archive, row)).text
+    )
 
 
 PAYLOADS: dict[str, tuple[bytes | None, str, str]] = {
@@ -119,7 +120,7 @@ async def test_a_payload_is_shown_as_it_fits(archive: ArchiveSite, name: str) ->
 
 
 async def test_of_a_long_payload_the_start_is_shown(archive: ArchiveSite) -> None:
-    size = limits.ARCHIVE_SHOWN_TEXT_BYTES
+    size = limits_archive.ARCHIVE_SHOWN_TEXT_BYTES
     (row,) = await archive.store(a_message(value=b"x" * (size - 1) + "é".encode() + b"z" * 100))
     page = await page_of(archive, row)
     assert f"text, the first {size:,} of {size + 101:,} bytes" in page.text
@@ -131,7 +132,7 @@ async def test_a_message_too_large_for_a_page_is_not_read(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (row,) = await archive.store(a_message())
-    monkeypatch.setattr(limits, "ARCHIVE_SHOWN_OBJECT_MAX_BYTES", row.size - 1)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_SHOWN_OBJECT_MAX_BYTES", row.size - 1)
     page = await page_of(archive, row)
     assert "too much for a page" in page.text
     assert [link for link in links(page) if link.startswith("/api/archive")]
@@ -210,10 +211,10 @@ async def test_annotations_a_stranger_made_are_shown_as_text(archive: ArchiveSit
 
 def test_a_page_never_shows_more_than_its_limits() -> None:
     nested = b"[" * 30 + b"[]," * 40_000 + b"1" + b"]" * 30
-    assert len(nested) < limits.ARCHIVE_SHOWN_TEXT_BYTES
+    assert len(nested) < limits_archive.ARCHIVE_SHOWN_TEXT_BYTES
     assert shown_payload(nested, "").form == "text", "indented it would have ten times as many characters"
-    assert shown_payload(b"\xff" * 10**6, "").bytes_shown == limits.ARCHIVE_SHOWN_HEX_BYTES
-    assert shown_payload(b"\xff" * 10**6, "text").bytes_shown == limits.ARCHIVE_SHOWN_TEXT_BYTES
+    assert shown_payload(b"\xff" * 10**6, "").bytes_shown == limits_archive.ARCHIVE_SHOWN_HEX_BYTES
+    assert shown_payload(b"\xff" * 10**6, "text").bytes_shown == limits_archive.ARCHIVE_SHOWN_TEXT_BYTES
 
 
 def test_hexadecimal_has_every_byte_once() -> None:

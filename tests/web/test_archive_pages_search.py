@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline import limits
+from pipeline import limits_archive
 from tests.archive.texts import index
 from tests.web.archive_site import PRIVATE, PUBLIC, TIME_MS, ArchiveSite, a_message
 from tests.web.html import Page, assert_harmless, assert_labelled, links, load
@@ -114,5 +114,5 @@ async def test_what_is_wrong_with_a_search_is_said_beside_its_fields(
 
 
 async def test_a_search_longer_than_its_limit_is_refused(archive: ArchiveSite) -> None:
-    page = await load(archive.site, f"{SEARCH}?q={'x' * (limits.SEARCH_MAX_CHARACTERS + 1)}", 400)
+    page = await load(archive.site, f"{SEARCH}?q={'x' * (limits_archive.SEARCH_MAX_CHARACTERS + 1)}", 400)
     assert "read the query" in page.text

@@ -16,7 +16,7 @@ import bson
 import msgspec
 import pytest
 
-from pipeline import limits
+from pipeline import limits, limits_archive
 from pipeline.archive import lookup
 from pipeline.clock import ManualClock
 from pipeline.metrics_archive import UPLOADS
@@ -154,8 +154,10 @@ async def test_headers_nested_without_end_are_refused(archive: ArchiveSite) -> N
 async def test_uploads_at_the_same_moment_are_all_taken(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
-    payloads = [bytes_of(LARGE, str(number)) for number in range(2 * limits.ARCHIVE_UPLOADS_AT_ONCE)]
+    monkeypatch.setattr(limits_archive, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
+    payloads = [
+        bytes_of(LARGE, str(number)) for number in range(2 * limits_archive.ARCHIVE_UPLOADS_AT_ONCE)
+    ]
     answers = await asyncio.gather(*(_post(archive, _pieces(_body(payload))) for payload in payloads))
     stored = [(await _stored(archive, answer))["message"] for answer in answers]
     assert stored == payloads
@@ -172,7 +174,7 @@ async def test_a_key_twice_is_no_bson_of_ours(archive: ArchiveSite) -> None:
 async def test_headers_that_would_fill_the_memory_are_refused(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_UPLOAD_REST_BYTES", 1000)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_UPLOAD_REST_BYTES", 1000)
     answer = await _post(archive, _body(headers={"a": bytes(1001)}))
     assert (answer.status, answer.message) == (400, "Headers and key have more than 1000 bytes")
 
@@ -278,7 +280,7 @@ async def test_the_text_of_an_upload_is_searched_where_the_policy_says_so(tmp_pa
 async def test_a_large_upload_goes_through_local_disk(
     any_archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch, order: str, headers: list[Any]
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
     payload = bytes_of(LARGE)
     parts = {"message": payload, "headers": [*headers, ["a", b"1"]], "key": b"k"}
     body = bson.encode(parts if order == "first" else dict(reversed(parts.items())))
@@ -302,7 +304,7 @@ def _left(archive: ArchiveSite) -> list[Path]:
 async def test_nothing_is_left_of_an_upload_that_breaks_off(
     archive: ArchiveSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(limits_archive, "ARCHIVE_UPLOAD_MEMORY_BYTES", 1000)
     body = _body(bytes_of(LARGE))
 
     async def broken() -> AsyncIterator[bytes]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from pipeline import limits
-from pipeline.archive.source import group_of
+from pipeline import limits_archive
+from pipeline.archive_source import group_of
 from pipeline.log.port import TopicSpec
 from pipeline.web.worker import serve_worker
 from tests.agents.archiving import archive_settings, archiving, feed, until_archived
@@ -61,8 +61,8 @@ async def test_a_worker_whose_archive_stands_still_is_not_ready(
             return (await get(address, "/readyz"))[0] == 200
 
         await until(ready)
-        monkeypatch.setattr(limits, "ARCHIVE_STALE_SECONDS", 0.0)
-        monkeypatch.setattr(limits, "ARCHIVE_LOOKS_MISSED", 0)
+        monkeypatch.setattr(limits_archive, "ARCHIVE_STALE_SECONDS", 0.0)
+        monkeypatch.setattr(limits_archive, "ARCHIVE_LOOKS_MISSED", 0)
         status, text = await get(address, "/readyz")
         assert (status, "last looked for topics" in text) == (503, True)
 

@@ -1,0 +1,1 @@
+"""Rows compared with objects, one message looked at, what is superfluous removed."""

@@ -1,0 +1,1 @@
+"""What is counted of an archive: totals, rates, gaps."""

@@ -1,0 +1,1 @@
+"""Archived messages played back into a log, with proof."""

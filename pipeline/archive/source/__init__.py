@@ -1,0 +1,1 @@
+"""Where messages come from: topics, the policy that chooses them, the log they are read from."""

@@ -1,0 +1,1 @@
+"""How messages become objects and rows: decided, written, acknowledged, and moved between layouts."""
