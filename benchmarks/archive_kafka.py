@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import limits, limits_archive
 from pipeline.archive.rows import Row
@@ -126,6 +127,13 @@ async def fill(where: Servers, messages: int) -> str:
     await asyncio.gather(*sent)
     await producer.stop()
     return topic
+
+
+async def _forget(where: Servers, *topics: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=where.kafka)
+    await admin.start()
+    await admin.delete_topics(list(topics))
+    await admin.close()
 
 
 def payload(number: int) -> bytes:
@@ -290,6 +298,7 @@ async def measure_servers(messages: int, single: int, rounds: int) -> list[tuple
         return []
     topic, small = await fill(where, messages), await fill(where, single)
     figures = [await measure(where, (topic, messages), (small, single)) for _ in range(rounds)]
+    await _forget(where, topic, small)
     middle = Figures(*(statistics.median(each) for each in zip(*figures, strict=True)))
     slowest = min(middle.consume, middle.copy)
     return [
@@ -314,6 +323,7 @@ async def measure_memory(messages: int) -> list[tuple[int, int]]:
 
     async with opened(where, topic, messages) as run:
         await archive(run, "packs", look)
+    await _forget(where, topic)
     return points
 
 
