@@ -38,17 +38,14 @@ def topics(parts: Parts) -> list[str]:
 
 def attach(app: App, *, topics: Sequence[str], keeper: Keeper, parts: Parts) -> None:
     """Add the agent to its Faust app."""
+    # Whatever it is, a keeper that failed takes no more: another app begins with another one.
+    keeper.failed = lambda error: app.give_up(_as_ours(error))
 
     @app.agent(app.source(*topics), name=NAME)
     async def archive(stream: faust.StreamT) -> None:
         async for batch in stream.batches(max_records=parts.settings.archive.batch_records):
             metrics.AGENT_RECEIVED.labels(NAME).inc(len(batch.records))
-            try:
-                await keeper.take(batch)
-            except Exception as error:
-                # Whatever it is, this keeper takes no more: another app begins with another one.
-                app.give_up(_as_ours(error))
-                raise
+            await keeper.take(batch)
 
 
 def _as_ours(error: Exception) -> HeadraceError:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive import bson
@@ -73,7 +73,7 @@ async def by_place(
     """Find the messages read there; there are several when the topic was made anew."""
     return await _find(
         database,
-        func.coalesce(messages.c.cluster, "") == cluster,
+        func.coalesce(messages.c.cluster, text("''")) == cluster,
         messages.c.topic == topic,
         messages.c.kafka_partition == partition,
         messages.c.kafka_offset == offset,

@@ -316,9 +316,13 @@ async def test_what_an_attendant_raises_ends_the_keeper_and_acknowledges_nothing
 ) -> None:
     one = Partition()
     keeper = new_keeper(attendant=Attendant(archive, ValueError("not what was sent")))
+    told: list[str] = []
+    keeper.failed = lambda error: told.append(str(error))
     await keeper.take(one.batch(4))
     with pytest.raises(ValueError, match="not what was sent"):
         await keeper.drain()
+    # Whoever hands over batches learns of it without another batch.
+    assert told == ["not what was sent"]
     with pytest.raises(ValueError, match="not what was sent"):
         await keeper.take(one.batch(4))
     assert one.committed == 0

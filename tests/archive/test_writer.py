@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import zlib
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -263,3 +264,10 @@ async def test_no_message_is_ever_too_strange_to_store(
     for message, outcome in zip(batch, outcomes, strict=True):
         if outcome.stored and outcome.uuid is not None:
             await verify_message(archive.objects, archive.database, message, outcome.uuid)
+
+
+async def test_serial_numbers_follow_the_partition(writer: ArchiveWriter, archive: Archive) -> None:
+    """Messages of one millisecond are listed in the order of (time, serial number)."""
+    outcomes = await writer.store([with_id(n, uuid=uuid4(), value=b"%d" % n) for n in range(30)])
+    assert all(outcome.stored for outcome in outcomes)
+    assert [row.kafka_offset for row in await archive.rows()] == list(range(30))

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import S3Server
+from tests.services import servers as own_servers
 from tests.services.lab import Lab, Servers
+from tests.services.servers import OwnServers
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[OwnServers]:
+    """Give a set of servers that this module may stop."""
+    if own_servers.command() is None:
+        pytest.skip(f"needs {own_servers.VARIABLE}, the command that starts and stops servers")
+    made = OwnServers()
+    try:
+        yield made
+    finally:
+        made.wipe()
 
 
 @pytest.fixture

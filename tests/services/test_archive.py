@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from pipeline.errors import Unavailable
 from pipeline.log.port import Record, TopicPartition
 from tests.processes import Process, until
 from tests.seeds import seeded
-from tests.services import servers
 from tests.services.archive_lab import ArchiveLab, append, count, rows, statistics, whole
 from tests.services.servers import OwnServers
 from tests.services.shapes import messages
@@ -32,18 +31,6 @@ FAILURES = ("one", "kafka", "two", "s3", "one", "postgres", "two")
 """Workers that are killed, and servers that are stopped and started, in turn."""
 BETWEEN_SECONDS = 2.0
 PATIENCE_SECONDS = 900.0
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[OwnServers]:
-    """Give a set of servers that this module may stop."""
-    if servers.command() is None:
-        pytest.skip(f"needs {servers.VARIABLE}, the command that starts and stops servers")
-    made = OwnServers()
-    try:
-        yield made
-    finally:
-        made.wipe()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from pipeline.errors import Unavailable
 from tests.holdings import check_complete, published
 from tests.processes import until
 from tests.realfiles import real_files
-from tests.services import servers
 from tests.services.lab import FOUR_SERVERS, SOURCE, Lab, submit_all
 from tests.services.servers import OwnServers
 
@@ -28,18 +26,6 @@ WAITS = {
 }
 """What the log of a worker says, with the reason, while it waits."""
 PARTS = {"kafka": "log", "s3": "objects", "postgres": "database", "opensearch": "index"}
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[OwnServers]:
-    """Give a set of servers that this module may stop."""
-    if servers.command() is None:
-        pytest.skip(f"needs {servers.VARIABLE}, the command that starts and stops servers")
-    made = OwnServers()
-    try:
-        yield made
-    finally:
-        made.wipe()
 
 
 @pytest.fixture

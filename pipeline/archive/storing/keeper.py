@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from pipeline import limits, limits_archive, metrics_archive
+from pipeline import limits, limits_archive, metrics, metrics_archive
 from pipeline.archive.attendant import Attendant
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
@@ -37,6 +37,7 @@ Park = Callable[[list[tuple[Record, Outcome]]], Awaitable[None]]
 """Puts records aside that can never be stored; durable when it returns, and repeatable."""
 
 log = structlog.get_logger(__name__)
+_AGENT = "archive"
 
 
 class StoresMessages(Protocol):
@@ -107,6 +108,8 @@ class Keeper:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: Exception | None = None
+        self.failed: Callable[[Exception], None] = lambda _error: None
+        """Told at once of the failure that ends the keeper: the next batch may be long in coming."""
         metrics_archive.OLDEST_SECONDS.set_function(self._lanes.oldest_seconds)
 
     # --- what the agent calls ---
@@ -259,7 +262,9 @@ class Keeper:
             if outcomes is not None:
                 await self._conclude(group, outcomes)
         except Exception as error:  # noqa: BLE001 -- a bug too: the agent must learn of it
-            self._failure = self._failure or error
+            if self._failure is None:
+                self._failure = error
+                self.failed(error)
         finally:
             self._lanes.end(group)
             self._changed.set()
@@ -329,6 +334,7 @@ class Keeper:
         if stored:
             metrics_archive.STORED.labels(group.lane.layout).inc(stored)
             metrics_archive.LAST_STORED.set(self._clock.unix())
+            metrics.AGENT_SENT.labels(_AGENT).inc(stored)
         if self._tries is not None:
             await self._tries.settled(group.lane.place, group.records[0].offset, group.records[-1].offset)
 

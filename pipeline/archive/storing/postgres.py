@@ -151,12 +151,18 @@ def _columns(listed: Sequence[msgspec.Struct]) -> tuple[list[Any], ...]:
 async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     """Store rows and their topics' statistics; return the uuids of those that met no stored row.
 
-    Rows go in one order in every writer, so that two that store the same messages wait for each other
-    and never both.
+    Rows go in the order of their places: serial numbers follow the partition, and of two writers that store
+    the same messages one waits for the other, and never both for each other.
     """
-    ordered = sorted(rows, key=lambda row: (row.topic, row.uuid))
+    ordered = sorted(rows, key=_place)
     result = await connection.exec_driver_sql(_INSERT, _columns(ordered))
     return {UUID(int=uuid.int) for uuid in result.scalars()}
+
+
+def _place(row: Row) -> tuple[str, int, int, UUID]:
+    if row.kafka_partition is None or row.kafka_offset is None:
+        return row.topic, -1, 0, row.uuid
+    return row.topic, row.kafka_partition, row.kafka_offset, row.uuid
 
 
 async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
