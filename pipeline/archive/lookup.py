@@ -1,4 +1,4 @@
-"""Find archived messages by uuid, by record key or by place, and read them back from their objects."""
+"""Find archived messages by uuid or by record key, and read them back from their objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.archive import bson
@@ -65,19 +65,6 @@ async def by_uuid(database: Database, uuid: UUID) -> ArchivedRow | None:
 async def by_event_key(database: Database, event_key: str) -> list[ArchivedRow]:
     """Find the public messages whose Kafka record key is that text, oldest first, at most `ROWS_MAX`."""
     return await _find(database, messages.c.event_key == event_key, messages.c.public)
-
-
-async def by_place(
-    database: Database, topic: str, partition: int, offset: int, cluster: str = ""
-) -> list[ArchivedRow]:
-    """Find the messages read there; there are several when the topic was made anew."""
-    return await _find(
-        database,
-        func.coalesce(messages.c.cluster, text("''")) == cluster,
-        messages.c.topic == topic,
-        messages.c.kafka_partition == partition,
-        messages.c.kafka_offset == offset,
-    )
 
 
 async def _find(database: Database, *conditions: ColumnElement[bool]) -> list[ArchivedRow]:
