@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME ...]
 
-NAME: events, log, transport, objects, identify, index, archive, archive_text, scan, hub, hub_fetch,
-hub_streams, tasks
+NAME: events, log, transport, objects, identify, index, archive, restore, archive_text, scan, hub,
+hub_fetch, hub_streams, tasks
 
 Each row has a figure of ours, the figure of a bare reference measured in the same run, and their ratio.
 Rows on real servers are measured when the environment names them (PIPELINE_TEST_KAFKA and its like).
