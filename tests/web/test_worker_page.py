@@ -8,12 +8,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from pipeline import limits_archive
+from pipeline import limits_archive, metrics
 from pipeline.archive_source import group_of
 from pipeline.log.port import TopicSpec
 from pipeline.web.worker import serve_worker
 from tests.agents.archiving import archive_settings, archiving, feed, until_archived
 from tests.agents.installation import until
+
+
+@pytest.fixture(autouse=True)
+def no_groups_of_other_tests() -> None:
+    """Forget groups whose watchdogs were asked by hand and never ran to their end."""
+    metrics.AGENT_STALLED.clear()
 
 
 def free_address() -> str:
