@@ -58,6 +58,8 @@ FOUND = {
     "supernova": "",
     "nebula:flash": "bright faint",
     "(crab) & nebula!": "bright quoted",
+    "-:crab": "faint accents empty",
+    "-::crab": "bright quoted",
 }
 """Searches, and the names of the texts they find."""
 

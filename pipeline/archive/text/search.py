@@ -21,8 +21,8 @@ from pipeline.database.tables import message_ts, messages
 from pipeline.errors import QueryError
 
 _BREAK = r"[\s!&|()]*"
-_OPERAND = re.compile(rf'{_BREAK}((?:-{_BREAK})*)(?:"([^"]*)"?|(:*[^\s"!&|():]+|:+))')
-"""Minus signs, then a phrase or a word. A colon ends a word; what follows it is a word in any case."""
+_OPERAND = re.compile(rf'{_BREAK}((?:-{_BREAK})*)(?:"([^"]*)"?|(:?[^\s"!&|():]+|:))')
+"""Minus signs, then a phrase or a word. A word may begin with a colon; any other colon ends it."""
 _OR = re.compile(rf"{_BREAK}or(?![-\w])(?=.\s*\S)", re.IGNORECASE | re.DOTALL)
 
 _WORDS = table("message_words", column("rowid"), column("message_words"))
