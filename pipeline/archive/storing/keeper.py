@@ -280,10 +280,18 @@ class Keeper:
             tries = await self._count_try(group)
             if self._retry_limit and tries >= self._retry_limit:
                 return await self._last_attempt(lane, group.messages, tries)
-            log.warning("waiting", topic=lane.place.topic, partition=lane.place.partition, reason=reason)
+            pause = round(pause_seconds * random.uniform(0.5, 1), 3)  # noqa: S311 -- jitter
+            log.warning(
+                "waiting",
+                agent=_AGENT,
+                topic=lane.place.topic,
+                partition=lane.place.partition,
+                reason=reason,
+                again_in_seconds=pause,
+            )
             lane.pausing += 1
             try:
-                await self._clock.sleep(pause_seconds * random.uniform(0.5, 1))  # noqa: S311 -- jitter
+                await self._clock.sleep(pause)
             finally:
                 lane.pausing -= 1
             pause_seconds = min(2 * pause_seconds, limits.CALL_BACKOFF_MAX_SECONDS)
