@@ -20,6 +20,7 @@ from agents.app import Address, Attach, RunEnded, run_app
 from pipeline import limits, metrics
 from pipeline.app import Parts
 from pipeline.archive.attendant import Attendant
+from pipeline.archive_source import group_of
 from pipeline.errors import HeadraceError
 from pipeline.hub.changelogs import app_id
 from pipeline.identify.pool import ParserPool, parser_pool
@@ -52,19 +53,25 @@ class Agents:
     async def backlog(self) -> int:
         """Return how many records these agents have not finished, counted over all workers.
 
+        Where the archive does not run in this process, of its topics those of the settings count.
+
         Raises:
             Unavailable: A log does not answer.
         """
         total = 0 if self.archiving is None else await self.archiving.backlog()
         counts = await self._parts.log.topics()
         for name in self.names:
-            if name == ARCHIVE:
+            if name == ARCHIVE and self.archiving is not None:
                 continue
             read: list[str] = import_module(f"agents.{name}").topics(self._parts)
             places = [TopicPartition(topic, n) for topic in read for n in range(counts[topic])]
-            group = app_id(self._parts.settings.events.prefix, name)
+            group = self._group(name)
             total += sum((await lag(self._parts.log, group, places)).values())
         return total
+
+    def _group(self, name: str) -> str:
+        settings = self._parts.settings
+        return group_of(settings) if name == ARCHIVE else app_id(settings.events.prefix, name)
 
     def trouble(self) -> list[str]:
         """Say in sentences why an agent of this process does not do its work."""
