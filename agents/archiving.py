@@ -156,19 +156,13 @@ class Archiving:
     async def _archive(
         self, current: Mapping[str, int], ends: asyncio.Event, pages: Address | None
     ) -> None:
-        chosen = self._parts.settings.archive
         keeper = make_keeper(
             self._parts,
             media_types=partial(media_types, self._pool),
             policy=self._policy,
             attendant=self._attendant,
             park=partial(park_refused, self._parts),
-            texts=Texts(
-                self._policy,
-                self._pool.texts,
-                message_max_bytes=chosen.text_message_max_bytes,
-                max_characters=chosen.text_max_characters,
-            ),
+            texts=Texts.chosen(self._policy, self._pool.texts, self._parts.settings.archive),
         )
         log.info("archiving", topics=len(current), group=self.source.group)
         try:

@@ -140,12 +140,7 @@ def reindex(
                 bar.update(bar.task_ids[0], completed=found.looked_at)
 
             async with parser_pool(settings, archive.clock) as pool:
-                texts = Texts(
-                    policy,
-                    pool.texts,
-                    message_max_bytes=settings.archive.text_message_max_bytes,
-                    max_characters=settings.archive.text_max_characters,
-                )
+                texts = Texts.chosen(policy, pool.texts, settings.archive)
                 return await text_index.reindex(
                     archive,
                     texts,

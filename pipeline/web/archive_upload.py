@@ -90,12 +90,7 @@ async def _writer(request: web.Request) -> ArchiveWriter:
     settings, archive = parts.settings.archive, archive_of(parts)
     policy = archive_policy_of(request)
     pool = await parser_of(request)
-    texts = Texts(
-        policy,
-        pool.texts,
-        message_max_bytes=settings.text_message_max_bytes,
-        max_characters=settings.text_max_characters,
-    )
+    texts = Texts.chosen(policy, pool.texts, settings)
     return ArchiveWriter(
         archive.objects,
         archive.database,

@@ -17,6 +17,7 @@ from pipeline.archive.message import Message
 from pipeline.archive.source.policy import TopicPolicy
 from pipeline.errors import ParserFailure
 from pipeline.log.port import Headers
+from pipeline.settings import ArchiveSettings
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,16 @@ class Texts:
         self._payload_texts = payload_texts
         self._message_max_bytes = message_max_bytes
         self._max_characters = max_characters
+
+    @classmethod
+    def chosen(cls, policy: TopicPolicy, payload_texts: PayloadTexts, settings: ArchiveSettings) -> Texts:
+        """Find texts within the limits of the settings."""
+        return cls(
+            policy,
+            payload_texts,
+            message_max_bytes=settings.text_message_max_bytes,
+            max_characters=settings.text_max_characters,
+        )
 
     def wanted(self, topic: str) -> bool:
         """Say whether the texts of that topic's messages are searched."""
