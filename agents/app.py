@@ -38,7 +38,6 @@ async def run_app(
     partitions: int,
     pages: Address | None = None,
     before_end: Callable[[], Awaitable[None]] | None = None,
-    stalled_after_seconds: float = limits.STALLED_AFTER_SECONDS,
     **settings: Any,
 ) -> None:
     """Run one agent's app until `stop` is set; then end it in order.
@@ -53,7 +52,6 @@ async def run_app(
         partitions: Partitions of its topics, so that the changelogs of its tables get as many.
         pages: Where Faust's statistics pages are served, if anywhere.
         before_end: Lets what is under way settle, see `App.run`.
-        stalled_after_seconds: How long it may read nothing while there is something to read.
         settings: Any other setting of Faust.
 
     Raises:
@@ -77,9 +75,7 @@ async def run_app(
     changelogs = app.changelogs()
     if changelogs:
         await parts.log.create_topics(changelogs)
-    watching = asyncio.create_task(
-        Watchdog(app, parts.clock, stalled_after_seconds=stalled_after_seconds).run()
-    )
+    watching = asyncio.create_task(Watchdog(app, parts.clock).run())
     try:
         await app.run(stop, before_end)
     finally:

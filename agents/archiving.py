@@ -176,7 +176,6 @@ class Archiving:
                 partitions=max(current.values()),
                 pages=pages,
                 before_end=partial(self._settle, keeper),
-                stalled_after_seconds=limits_archive.ARCHIVE_READS_NOTHING_SECONDS,
                 # Nothing is created where messages come from.
                 topic_allow_declare=False,
             )

@@ -189,11 +189,6 @@ POLICY_PAUSE_SECONDS = 10.0
 """Least time between two questions for the policy that messages cause."""
 ARCHIVE_DRAIN_SECONDS = 8.0
 """How long messages in flight may take to settle when the archive stops or its topics change."""
-ARCHIVE_READS_NOTHING_SECONDS = 45.0
-"""An app of the archive that reads nothing for this long, though there is something, is made anew.
-
-Shorter than other agents', whose topics do not come and go: a subscription by pattern may miss a beginning.
-"""
 ARCHIVE_STALE_SECONDS = 1200.0
 """A message in flight, or a look for topics, older than this makes the archive not ready."""
 ARCHIVE_LOOKS_MISSED = 4
