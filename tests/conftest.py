@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from typing import NamedTuple
 
 import pytest
 
 pytest.register_assert_rewrite("tests.holdings")
+
+# What a shell puts in the background ignores interrupts, and so would every process a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _VARIABLES = {
     "kafka": "PIPELINE_TEST_KAFKA",
