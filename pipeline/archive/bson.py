@@ -268,7 +268,7 @@ def _plain(value: Any) -> bytes:
 
 
 def _key(value: Any) -> bytes | str | None:
-    if value is not None and not isinstance(value, bytes | str):
+    if value is not None and not isinstance(value, (bytes, str)):
         raise TypeError(f"the key is a {type(value).__name__}")
     return value
 

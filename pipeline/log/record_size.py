@@ -13,7 +13,8 @@ def record_size_bytes(record: NewRecord | Record) -> int:
     """Return the bytes of key, value and headers, and what is stored beside them."""
     size_bytes = _OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
-        size_bytes += len(name.encode("utf-8", "surrogateescape")) + len(value or b"") + 8
+        name_bytes = len(name) if name.isascii() else len(name.encode("utf-8", "surrogateescape"))
+        size_bytes += name_bytes + len(value or b"") + 8
     return size_bytes
 
 

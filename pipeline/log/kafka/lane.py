@@ -108,8 +108,9 @@ class Lane:
                 await self._broken(producer, ours)
             self._fail_with(taken, ours)
         else:
-            for position, (delivery, index) in enumerate(taken):
-                delivery.place(index, Placed(*self._place, base + position))
+            topic, partition = self._place
+            for offset, (delivery, index) in enumerate(taken, start=base):
+                delivery.place(index, Placed(topic, partition, offset))
 
     async def _deliver(self, producer: Any, taken: list[_Item]) -> int:
         """Send one batch of what waits, noting in `taken` what is in it; return its first offset."""

@@ -161,9 +161,9 @@ class KafkaLog:
         self._topics = await self._open.topics()
         return dict(self._topics)
 
-    async def _check(self, places: Sequence[TopicPartition]) -> None:
+    async def _check(self, places: Collection[tuple[str, int]]) -> None:
         """Raise `NotFound` unless all partitions exist; brokers are asked about those not seen yet."""
-        if any(place[1] >= self._topics.get(place[0], 0) for place in places):
+        if any(partition >= self._topics.get(topic, 0) for topic, partition in places):
             self._topics = await self._open.topics()
         for topic, partition in places:
             partitions = self._topics.get(topic, 0)
@@ -189,8 +189,8 @@ class KafkaLog:
         """
         if not records:
             return []
-        size_bytes = sum(check_size(record) for record in records)
-        await self._check(list({TopicPartition(record.topic, record.partition or 0) for record in records}))
+        size_bytes = sum([check_size(record) for record in records])
+        await self._check({(record.topic, record.partition or 0) for record in records})
         client = self._open
         await self._room.enter(size_bytes)
         try:
@@ -207,15 +207,15 @@ class KafkaLog:
     def _sort(self, records: Sequence[NewRecord]) -> dict[TopicPartition, list[int]]:
         """Return the indexes of the records of each partition, choosing partitions as Kafka does."""
         self._turn += 1
-        by_place: dict[TopicPartition, list[int]] = {}
+        by_place: dict[tuple[str, int], list[int]] = {}
         for index, record in enumerate(records):
             number = record.partition
             if number is None:
                 partitions = self._topics[record.topic]
                 key = record.key
                 number = self._turn % partitions if key is None else partition_for(key, partitions)
-            by_place.setdefault(TopicPartition(record.topic, number), []).append(index)
-        return by_place
+            by_place.setdefault((record.topic, number), []).append(index)
+        return {TopicPartition(*place): indexes for place, indexes in by_place.items()}
 
     def _lane(self, place: TopicPartition) -> Lane:
         lane = self._lanes.get(place)
