@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
@@ -21,12 +22,57 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Layout(StrEnum):
+    """How messages lie in the store."""
+
+    packs = "packs"
+    objects = "objects"
+
+
+class Order(StrEnum):
+    """In which order messages are sent."""
+
+    offset = "offset"
+    time = "time"
+
+
+class Partition(StrEnum):
+    """Which partition a message goes to."""
+
+    keep = "keep"
+    key = "key"
+
+
 Crc = Annotated[bool, typer.Option("--crc", help="Read the objects too, and compare their bytes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 Topics = Annotated[
     list[str] | None, typer.Option("--topic", metavar="T", help="Only these topics or globs; repeatable.")
 ]
+Start = Annotated[
+    str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
+]
+Stop = Annotated[str | None, typer.Option("--to", metavar="MS|ISO", help="Only messages before then.")]
+Uuids = Annotated[
+    list[str] | None, typer.Option("--uuid", metavar="U", help="Only these messages; repeatable.")
+]
+DestTopic = Annotated[
+    str, typer.Option("--dest-topic", metavar="PATTERN", help="Where they go; {topic} is where they were.")
+]
+AsSent = Annotated[bool, typer.Option("--as-sent", help="Leave out the headers the archive added.")]
+InOrder = Annotated[Order, typer.Option("--order", help="In which order they are sent.")]
+ToPartition = Annotated[
+    Partition, typer.Option("--partition", help="Keep their partitions, or choose them by key.")
+]
+Rate = Annotated[
+    float, typer.Option("--rate", metavar="N", min=0, help="Messages a second; 0: as fast as it goes.")
+]
+Journal = Annotated[
+    Path | None, typer.Option("--journal", metavar="FILE", help="Remembers what was sent, to go on there.")
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Read what was sent and compare it.")]
+To = Annotated[Layout, typer.Option("--to", help="How messages are to lie.")]
 
 
 class SettingsArchive:

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import archive_options as given
 from pipeline.cli import output
 from pipeline.cli.archive_options import DryRun, Quiet, SettingsArchive, Topics, end, moment, uuid_of
 from pipeline.cli.state import settings_of
 
 if TYPE_CHECKING:
     from pipeline.log.port import Log
-
-
-class Layout(StrEnum):
-    """How messages lie in the store."""
-
-    packs = "packs"
-    objects = "objects"
-
-
-class Order(StrEnum):
-    """In which order messages are sent."""
-
-    offset = "offset"
-    time = "time"
-
-
-class Partition(StrEnum):
-    """Which partition a message goes to."""
-
-    keep = "keep"
-    key = "key"
 
 
 def register(group: typer.Typer) -> None:
@@ -100,12 +79,8 @@ def migrate(context: typer.Context, *, data: output.DataFolder = None) -> None:
 def reindex(
     context: typer.Context,
     *,
-    topics: Annotated[
-        list[str] | None, typer.Option("--topic", metavar="T", help="Only these topics; repeatable.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
-    ] = None,
+    topics: Topics = None,
+    start: given.Start = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also those whose text was cut or found in part.")
     ] = False,
@@ -128,7 +103,7 @@ def reindex(
 def repack(
     context: typer.Context,
     *,
-    to: Annotated[Layout, typer.Option("--to", help="How messages are to lie.")] = Layout.packs,
+    to: given.To = given.Layout.packs,
     topics: Topics = None,
     dry_run: DryRun = False,
     data: output.DataFolder = None,
@@ -148,42 +123,24 @@ def restore(
     context: typer.Context,
     *,
     topics: Topics = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
-    ] = None,
-    stop: Annotated[
-        str | None, typer.Option("--to", metavar="MS|ISO", help="Only messages before then.")
-    ] = None,
-    uuids: Annotated[
-        list[str] | None, typer.Option("--uuid", metavar="U", help="Only these messages; repeatable.")
-    ] = None,
+    start: given.Start = None,
+    stop: given.Stop = None,
+    uuids: given.Uuids = None,
     destination: Annotated[
         str | None,
         typer.Option("--destination", metavar="URL", help="Log they go to, if not the setting log."),
     ] = None,
-    dest_topic: Annotated[
-        str,
-        typer.Option("--dest-topic", metavar="PATTERN", help="Topic they go to; {topic}: where they were."),
-    ] = "{topic}",
-    as_sent: Annotated[
-        bool, typer.Option("--as-sent", help="Leave out headers the archive added.")
-    ] = False,
-    order: Annotated[Order, typer.Option("--order", help="In which order they are sent.")] = Order.offset,
-    partition: Annotated[
-        Partition, typer.Option("--partition", help="Keep their partitions, or choose them by key.")
-    ] = Partition.keep,
-    rate: Annotated[
-        float, typer.Option("--rate", metavar="N", min=0, help="Messages a second; 0: as fast as it goes.")
-    ] = 0.0,
-    journal: Annotated[
-        Path | None,
-        typer.Option("--journal", metavar="FILE", help="Remembers what was sent, to go on there."),
-    ] = None,
+    dest_topic: given.DestTopic = "{topic}",
+    as_sent: given.AsSent = False,
+    order: given.InOrder = given.Order.offset,
+    partition: given.ToPartition = given.Partition.keep,
+    rate: given.Rate = 0.0,
+    journal: given.Journal = None,
     offset_map: Annotated[
         Path | None, typer.Option("--offset-map", metavar="FILE", help="Gets old and new offsets.")
     ] = None,
     dry_run: DryRun = False,
-    check: Annotated[bool, typer.Option("--verify", help="Read what was sent and compare it.")] = False,
+    verify: given.Verify = False,
     data: output.DataFolder = None,
     as_json: output.AsJson = False,
 ) -> None:
@@ -220,7 +177,7 @@ def restore(
         rate=rate,
         journal=journal,
         dry_run=dry_run,
-        verify=check,
+        verify=verify,
         external_url=settings.archive.external_url,
         replicas=settings.events.replicas,
         offset_map=offset_map,

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from functools import partial as prepared
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.cli import archive_options as told
 from pipeline.cli.archive_options import DryRun, Topics, end, moment, uuid_of
-from pipeline.cli.archive_tidying import Layout, Order, Partition
 from pipeline.cli.output import AsJson
 from pipeline.housekeeping import options as given
 from pipeline.housekeeping.opened import OnArchive, source_log
-
-Start = Annotated[
-    str | None, typer.Option("--from", metavar="MS|ISO", help="Only messages of then or later.")
-]
-Stop = Annotated[str | None, typer.Option("--to", metavar="MS|ISO", help="Only messages before then.")]
-Uuids = Annotated[
-    list[str] | None, typer.Option("--uuid", metavar="U", help="Only these messages; repeatable.")
-]
-DestTopic = Annotated[
-    str, typer.Option("--dest-topic", metavar="PATTERN", help="Where they go; {topic} is where they were.")
-]
-AsSent = Annotated[bool, typer.Option("--as-sent", help="Leave out the headers the archive added.")]
-InOrder = Annotated[Order, typer.Option("--order", help="In which order they are sent.")]
-ToPartition = Annotated[
-    Partition, typer.Option("--partition", help="Keep their partitions, or choose them by key.")
-]
-Rate = Annotated[
-    float, typer.Option("--rate", metavar="N", min=0, help="Messages a second; 0: as fast as it goes.")
-]
-Journal = Annotated[
-    Path | None, typer.Option("--journal", metavar="FILE", help="Remembers what was sent, to go on there.")
-]
-Verify = Annotated[bool, typer.Option("--verify", help="Read what was sent and compare it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,17 +28,17 @@ def restore(
     database: given.Database = None,
     store: given.Store = None,
     topics: Topics = None,
-    start: Start = None,
-    stop: Stop = None,
-    uuids: Uuids = None,
-    dest_topic: DestTopic = "{topic}",
-    as_sent: AsSent = False,
-    order: InOrder = Order.offset,
-    partition: ToPartition = Partition.keep,
-    rate: Rate = 0.0,
-    journal: Journal = None,
+    start: told.Start = None,
+    stop: told.Stop = None,
+    uuids: told.Uuids = None,
+    dest_topic: told.DestTopic = "{topic}",
+    as_sent: told.AsSent = False,
+    order: told.InOrder = told.Order.offset,
+    partition: told.ToPartition = told.Partition.keep,
+    rate: told.Rate = 0.0,
+    journal: told.Journal = None,
     dry_run: DryRun = False,
-    verify: Verify = False,
+    verify: told.Verify = False,
 ) -> None:
     """Play archived messages back into the broker of -H, and print a report as JSON.
 
@@ -103,7 +79,7 @@ def repack(
     *,
     database: given.Database = None,
     store: given.Store = None,
-    to: Annotated[Layout, typer.Option("--to", help="How messages are to lie.")] = Layout.packs,
+    to: told.To = told.Layout.packs,
     topics: Topics = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,

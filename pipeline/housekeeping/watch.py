@@ -105,9 +105,9 @@ class Watch:
                 await compare(message, outcome.uuid)
                 self.counts.verified += 1
         except Damaged:
-            metrics_archive.VERIFIED.labels("different").inc()
+            metrics_archive.VERIFIED.labels("damaged").inc()
             raise
-        metrics_archive.VERIFIED.labels("equal").inc()
+        metrics_archive.VERIFIED.labels("ok").inc()
 
     def _count(self, outcome: Outcome) -> None:
         self.counts.duplicates += outcome.duplicate

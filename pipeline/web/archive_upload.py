@@ -82,7 +82,8 @@ async def _receive(request: web.Request, user: User, topic: str) -> Outcome:
         message = received.message(topic, user.name, now_ms)
         # Learned anew when it is too old: whether the message is public is decided here, for ever.
         await archive_policy_of(request).fresh_rule(topic, now_ms)
-        return await upload.store(message, await _writer(request), parts.database)
+        (outcome,) = await (await _writer(request)).store([message])
+        return outcome
 
 
 async def _writer(request: web.Request) -> ArchiveWriter:

@@ -226,6 +226,12 @@ async def test_the_same_upload_again_is_a_422(any_archive: ArchiveSite) -> None:
         assert UUID(answer.document["archive_uuid"]) != uuid
 
 
+async def test_of_equal_uploads_at_once_one_is_taken(any_archive: ArchiveSite) -> None:
+    body = _body(headers=[["_id", uuid4().bytes]])
+    answers = await asyncio.gather(*(_post(any_archive, body) for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [201, 422, 422, 422]
+
+
 async def test_without_an_id_only_the_same_moment_tells_a_repeat(tmp_path: Path) -> None:
     clock = ManualClock(dt.datetime.fromtimestamp(TIME_MS / 1000, dt.UTC))
     async with archive_site(tmp_path, clock) as archive:

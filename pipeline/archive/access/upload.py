@@ -1,4 +1,4 @@
-"""A message handed in over HTTP: read from its BSON while it arrives, checked, stored.
+"""A message handed in over HTTP: read from its BSON while it arrives, and checked.
 
 A small payload is held in memory; a larger one goes to local disk as it arrives and is mapped from there
 while it is hashed and stored, so that memory stays flat whatever its size (archive contract, sections 13
@@ -8,7 +8,6 @@ and 17.1).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import mmap
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,15 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from pipeline import limits_archive
-from pipeline.archive import bson, lookup
+from pipeline.archive import bson
 from pipeline.archive.bson_stream import BINARY, BrokenBson, BsonReader, Element
-from pipeline.archive.identity import identify
 from pipeline.archive.message import Message
-from pipeline.archive.outcome import Outcome
-from pipeline.archive.storing.dedupe import SAME_UUID
-from pipeline.archive.storing.drafting import computed
-from pipeline.archive.storing.writer import ArchiveWriter
-from pipeline.database.engine import Database
 from pipeline.errors import BadInput
 from pipeline.log.port import Headers
 from pipeline.objects.drafts import FileDraft
@@ -167,19 +160,3 @@ def _key(value: Any) -> bytes:
 
 def _refused(message: str) -> Refusal:
     return Refusal("upload a message", message)
-
-
-async def store(message: Message, writer: ArchiveWriter, database: Database) -> Outcome:
-    """Store an upload, unless the same one is stored already; raises as `ArchiveWriter.store` does.
-
-    The time of an upload is that of its arrival. When it is sent again because the answer got lost, nothing
-    but its own id tells it; so an id with the same payload on the same topic is the same upload.
-    """
-    identity = await computed([message], lambda: identify(message))
-    if identity.is_client_uuid:
-        row = await lookup.by_uuid(database, identity.uuid)
-        if row is not None and row.direct_upload and row.topic == message.topic:
-            digest = await computed([message], lambda: hashlib.sha256(message.payload).digest())
-            if row.sha256 == digest:
-                return Outcome("duplicate", SAME_UUID)
-    return (await writer.store([message]))[0]

@@ -47,8 +47,14 @@ class Stored(NamedTuple):
     sha256: bytes | None
 
     def holds(self, subject: Subject) -> bool:
-        """Say whether it is the subject's message: same topic, same time, same payload."""
-        if self.content != subject.content:
+        """Say whether it is the subject's message: same topic, same time, same payload.
+
+        The time of an upload is that of its arrival: when it comes again it is another one.
+        """
+        there, here = self.content, subject.content
+        if (there.topic, there.crc32) != (here.topic, here.crc32):
+            return False
+        if there.timestamp_ms != here.timestamp_ms and not subject.message.direct_upload:
             return False
         return self.sha256 is None or self.sha256 == subject.sha256
 

@@ -178,15 +178,16 @@ def recognise(draft: Draft, planned: Row, data: bytes) -> Row | None:
     """Give the row of an object that lies under a draft's key already, None when it is another message.
 
     The object was left by a writer that was stopped before its row was written, or that is about to write
-    it. The row describes the object as it is, not as it would have been written now.
+    it. The row describes the object as it is, not as it would have been written now: the time of an upload
+    is that of its first arrival.
 
     Raises:
         Damaged: It is no archived message.
     """
     row = found_row(data, planned.key, planned.bucket)
     same = (
-        row.uuid == planned.uuid
-        and (row.topic, row.timestamp) == (planned.topic, planned.timestamp)
+        (row.uuid, row.topic) == (planned.uuid, planned.topic)
+        and (row.timestamp == planned.timestamp or draft.message.direct_upload)
         and bson.payload_of(data) == draft.message.payload
     )
     return row if same else None

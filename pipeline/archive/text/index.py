@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -113,14 +114,15 @@ async def reindex(
         media_types: Asked about messages that were archived without a media type.
         start_time_ms: Leaves out messages older than that.
         partial: Whether to look again at messages whose text is not all there is.
-        only_topics: Leaves out all topics but these and their oversized messages; empty for none left out.
+        only_topics: Globs; leaves out all topics but those they match and their oversized messages. Empty
+            for none left out.
         progress: Told now and then how far it has come.
 
     Raises:
         Unavailable: The database, the store or the parser does not answer.
     """
     report = Reindexed()
-    chosen = await _searched(archive, texts, set(only_topics))
+    chosen = await _searched(archive, texts, tuple(only_topics))
     if not chosen:
         return report
     wanted = [messages.c.topic.in_(chosen), _without_text(partial=partial)]
@@ -135,16 +137,17 @@ async def reindex(
     return report
 
 
-async def _searched(archive: Archive, texts: Texts, only: set[str]) -> list[str]:
+async def _searched(archive: Archive, texts: Texts, only: tuple[str, ...]) -> list[str]:
     async def ask(connection: AsyncConnection) -> Sequence[str]:
         return (await connection.execute(select(topics.c.topic))).scalars().all()
 
     stored = await archive.database.read("list archived topics", ask)
-    return [
-        topic
-        for topic in stored
-        if texts.wanted(topic) and (not only or only & {topic, topic.removesuffix(OVERSIZED)})
-    ]
+    return [topic for topic in stored if texts.wanted(topic) and (not only or _is_meant(topic, only))]
+
+
+def _is_meant(topic: str, globs: Iterable[str]) -> bool:
+    names = (topic, topic.removesuffix(OVERSIZED))
+    return any(fnmatchcase(name, glob) for glob in globs for name in names)
 
 
 def _without_text(*, partial: bool) -> ColumnElement[bool]:
