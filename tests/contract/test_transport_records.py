@@ -85,3 +85,16 @@ async def test_a_header_name_that_is_no_text_never_stops_the_partition_or_loses_
             Record(topic, 0, 7, now_ms + 2, b"k", None, ODD_HEADERS),
             Record(topic, 0, 8, now_ms + 3, b"k", b"8"),
         ]
+        both = [TopicPartition(topic, number) for number in range(2)]
+        reader = site.log.reader(dict.fromkeys(both, 0))
+        read: list[Record] = []
+        while len(read) < len(taken.records):
+            read += (part := await reader.read(max_records=7, wait_seconds=10))
+            assert part, "the reader stands still"
+        assert sorted(read, key=_place) == sorted(taken.records, key=_place)
+        assert [each.offset for each in read if not each.partition] == list(range(15))
+        assert reader.positions() == {both[0]: 15, both[1]: 60}
+
+
+def _place(record: Record) -> tuple[int, int]:
+    return record.partition, record.offset

@@ -290,7 +290,12 @@ class KafkaLog:
         """Return a reader that starts at the given offsets; its first read raises `NotFound`."""
         _ = self._open
         reader = KafkaReader(
-            self._connection, positions, self._timeout_seconds, self._check, self._readers.discard
+            self._connection,
+            positions,
+            timeout_seconds=self._timeout_seconds,
+            check=self._check,
+            fetch=self.fetch,
+            forget=self._readers.discard,
         )
         self._readers.add(reader)
         return reader

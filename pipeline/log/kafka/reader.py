@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, errors
 from aiokafka import TopicPartition as KafkaPartition
 
 from pipeline import limits
@@ -16,7 +16,7 @@ from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka.failures import translated
 from pipeline.log.kafka.fetched import records_of
 from pipeline.log.kafka.starting import finish_consumer, start
-from pipeline.log.port import Record, TopicPartition
+from pipeline.log.port import Fetched, Record, TopicPartition
 
 
 class KafkaReader:
@@ -27,6 +27,7 @@ class KafkaReader:
         positions: Where to start.
         timeout_seconds: How long Kafka may be silent before a read fails.
         check: Raises `NotFound` when a partition does not exist.
+        fetch: Reads what aiokafka cannot, as `Log.fetch`.
         forget: Called when the reader is closed.
     """
 
@@ -34,14 +35,17 @@ class KafkaReader:
         self,
         connection: KafkaConnection,
         positions: Mapping[TopicPartition, int],
+        *,
         timeout_seconds: float,
         check: Callable[[list[TopicPartition]], Any],
+        fetch: Callable[..., Awaitable[Fetched]],
         forget: Callable[[KafkaReader], None],
     ) -> None:
         self._connection = connection
         self._positions = {TopicPartition(*place): offset for place, offset in positions.items()}
         self._timeout_seconds = timeout_seconds
         self._check = check
+        self._fetch = fetch
         self._forget = forget
         self._consumer: Any = None
         self._heard = 0.0
@@ -67,6 +71,7 @@ class KafkaReader:
 
         Raises:
             NotFound: There is no such partition.
+            Damaged: A batch is not what was written.
             Unavailable: Kafka did not answer for the whole time limit, or the reader is closed.
         """
         if self._closed:
@@ -77,13 +82,36 @@ class KafkaReader:
             consumer = await self._connected()
             while True:
                 left_ms = max(int((deadline - loop.time()) * 1000), 0)
-                found = await consumer.getmany(timeout_ms=left_ms, max_records=max_records)
-                if found:
+                records = await self._next(consumer, left_ms, max_records)
+                if records:
                     self._heard = loop.time()
-                    return self._take(found)
+                    return records
                 self._check_heard(loop.time())
                 if not left_ms:
                     return []
+
+    async def _next(self, consumer: Any, wait_ms: int, max_records: int) -> list[Record]:
+        try:
+            return self._take(await consumer.getmany(timeout_ms=wait_ms, max_records=max_records))
+        except (errors.CorruptRecordException, UnicodeDecodeError):
+            return await self._read_past(consumer, max_records)
+
+    async def _read_past(self, consumer: Any, max_records: int) -> list[Record]:
+        """Read what aiokafka cannot, as names of headers that are not UTF-8.
+
+        All partitions begin anew: aiokafka lost what it had of others when it failed at one.
+        """
+        records: list[Record] = []
+        for place, offset in self._positions.items():
+            if len(records) < max_records:
+                left = max_records - len(records)
+                fetched = await self._fetch(
+                    place, offset, max_records=left, max_bytes=limits.LOG_READ_MAX_BYTES
+                )
+                records += fetched.records
+                self._positions[place] = fetched.next
+            consumer.seek(KafkaPartition(*place), self._positions[place])
+        return records
 
     def _take(self, found: Mapping[Any, list[ConsumerRecord[bytes, bytes]]]) -> list[Record]:
         records: list[Record] = []
