@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agents.archiving import Archiving
-from agents.run import running
-from pipeline import metrics
+from agents.run import Agents, running
+from pipeline import limits_archive, metrics
 from pipeline.app import Parts, make_parts, open_parts
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
@@ -95,6 +95,33 @@ async def test_nothing_is_archived_before_the_policy_was_learned_once(tmp_path: 
         policy.write_text(POLICY.format(unique=unique, a="true"))
         await until_archived(parts, topic, 3)
         assert agents.trouble() == []
+
+
+async def test_a_message_that_stays_in_hand_too_long_is_trouble(
+    tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its pack stays open until the archive ends.
+    settings = archive_settings(tmp_path, unique, layout="packs", pack_seconds=600, refresh_seconds=600)
+    topic = f"{unique}.a"
+    async with open_parts(make_parts(settings)) as parts:
+        await parts.log.create_topics([TopicSpec(topic)])
+        async with running(parts) as agents:
+            await feed(parts.log, topic, 1)
+            await until(_in_hand)
+            assert agents.trouble() == []
+            monkeypatch.setattr(limits_archive, "ARCHIVE_STALE_SECONDS", 0.01)
+            await until(lambda: _troubled(agents))
+            assert agents.trouble()[0].startswith("the archive has had a message in hand for ")
+        assert agents.trouble() == []
+        assert await archived(parts, topic) == places(1)
+
+
+async def _in_hand() -> bool:
+    return bool(metrics.REGISTRY.get_sample_value("headrace_archive_oldest_unacknowledged_seconds"))
+
+
+async def _troubled(agents: Agents) -> bool:
+    return bool(agents.trouble())
 
 
 class Ends:
