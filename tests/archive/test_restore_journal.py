@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 from pipeline import limits_archive
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
+from pipeline.archive.restore.journal import Journal
 from pipeline.archive.restore.restore import Options, Selection, restore
 from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.clock import SystemClock
@@ -201,6 +204,23 @@ async def test_stopped_at_any_moment_and_started_again_nothing_is_missing_or_twi
             assert report.exit_status == 0
             assert await contents_of(log, topic) == by_key(messages, PARTITIONS)
         assert moment > 40
+
+
+async def test_a_journal_is_free_when_its_close_ends_even_cancelled(tmp_path: Path) -> None:
+    journal, busy, loop = Journal(tmp_path / "journal"), threading.Event(), asyncio.get_running_loop()
+    await journal.open()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        threads.submit(busy.wait)
+        closing = asyncio.create_task(journal.close())
+        loop.call_soon(closing.cancel)
+        loop.call_later(0.05, busy.set)
+        try:
+            await asyncio.wait([closing])
+            with (tmp_path / "journal").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            busy.set()
 
 
 async def test_messages_of_others_meanwhile_are_told_apart(

@@ -210,10 +210,10 @@ class Journal:
                 yield line
 
     async def close(self) -> None:
-        """Let go of the file; safe to repeat."""
+        """Let go of the file; nobody holds it any more when this ends, be it cancelled. Safe to repeat."""
         file, self._file = self._file, None
         if file is not None:
-            await asyncio.to_thread(file.close)
+            await self._in_thread(file.close)
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
