@@ -185,7 +185,7 @@ def _headers(number: int) -> tuple[tuple[str, bytes], ...]:
 def main() -> None:
     """Measure and print one line a layout and database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--messages", type=int, default=40_000)
+    parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
     address = os.environ.get("PIPELINE_TEST_KAFKA")
