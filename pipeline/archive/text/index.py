@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from pipeline.archive.lookup import COLUMNS, ArchivedRow
 from pipeline.archive.media_types import media_types_of
 from pipeline.archive.message import Message
 from pipeline.archive.source.policy import OVERSIZED
+from pipeline.archive.source.topic_set import matching
 from pipeline.archive.text.text import Text, Texts
 from pipeline.database.tables import message_ts, messages, topics
 from pipeline.errors import Damaged
@@ -142,12 +142,11 @@ async def _searched(archive: Archive, texts: Texts, only: tuple[str, ...]) -> li
         return (await connection.execute(select(topics.c.topic))).scalars().all()
 
     stored = await archive.database.read("list archived topics", ask)
-    return [topic for topic in stored if texts.wanted(topic) and (not only or _is_meant(topic, only))]
-
-
-def _is_meant(topic: str, globs: Iterable[str]) -> bool:
-    names = (topic, topic.removesuffix(OVERSIZED))
-    return any(fnmatchcase(name, glob) for glob in globs for name in names)
+    return [
+        topic
+        for topic in stored
+        if texts.wanted(topic) and (not only or matching(only, (topic, topic.removesuffix(OVERSIZED))))
+    ]
 
 
 def _without_text(*, partial: bool) -> ColumnElement[bool]:
