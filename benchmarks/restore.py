@@ -5,7 +5,9 @@
 Measured beside bare aiokafka in the same run, with the same records, at hand in memory, idempotent and
 acknowledged by all replicas: `send` of its producer, a message a call, and batches put together by hand,
 which is the most a client can do. Rows are in SQLite, and in PostgreSQL when
-PIPELINE_TEST_POSTGRES names one; objects are in memory. Needs the Kafka named by PIPELINE_TEST_KAFKA.
+PIPELINE_TEST_POSTGRES names one; objects are in a folder. As from the command line, a restore is shared
+out among processes, one a core, and the time to start them counts. Needs the Kafka named by
+PIPELINE_TEST_KAFKA.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -36,12 +41,46 @@ from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka import KafkaLog
-from pipeline.log.port import TopicSpec
-from pipeline.objects.memory import MemoryStore
+from pipeline.log.port import Log, TopicSpec
+from pipeline.objects.folder import FolderStore
 
 PARTITIONS = 8
 BATCH = 400
 PACK = 5000
+SINGLE = 10
+"""One in so many messages is also stored as an object of its own."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Archive and Kafka, opened here or in another process."""
+
+    url: str
+    folder: Path
+    address: str
+
+    def __call__(self, work: Callable[[Archive, Log], Awaitable[T]]) -> T:
+        """Open both, run `work` and close both."""
+        return run_loop(self._run(work))
+
+    async def _run(self, work: Callable[[Archive, Log], Awaitable[T]]) -> T:
+        async with self.here() as (archive, log):
+            return await work(archive, log)
+
+    @asynccontextmanager
+    async def here(self) -> AsyncIterator[tuple[Archive, KafkaLog]]:
+        """Open both while the block runs."""
+        log = KafkaLog(KafkaConnection((self.address,)))
+        database = Database(self.url, self.folder)
+        objects = FolderStore(self.folder / "objects")
+        await log.open()
+        await database.open()
+        await objects.open()
+        yield Archive(objects, database, SystemClock()), log
+        await objects.close()
+        await database.close()
+        await log.close()
 
 
 class Rate(NamedTuple):
@@ -101,32 +140,35 @@ async def bare_batches(address: str, topic: str, messages: list[Message]) -> flo
         return len(messages) / (time.perf_counter() - started)
 
 
+async def warm(address: str, messages: list[Message]) -> None:
+    """Let a Kafka that was just started compile what it runs."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    log = KafkaLog(KafkaConnection((address,)))
+    await log.open()
+    await log.create_topics([TopicSpec(name, PARTITIONS)])
+    for _ in range(3):
+        await bare_batches(address, name, messages)
+    await log.close()
+    await _remove_topics(address, name)
+
+
 async def measure(address: str, url: str, messages: list[Message], kind: str) -> list[Rate]:
     """Measure one database, with packs and with single objects."""
     rates = []
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    log = KafkaLog(KafkaConnection((address,)))
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(url, Path(folder))
-        objects = MemoryStore(Path(folder) / "spool")
-        await log.open()
-        await database.open()
-        await objects.open()
-        try:
-            archive = Archive(objects, database, SystemClock())
+        opened = Opened(url, Path(folder), address)
+        async with opened.here() as (archive, log):
             for layout in ("packs", "objects"):
                 topic = f"{name}-{layout}"
-                await _archive(archive, topic, layout, messages)
+                some = messages if layout == "packs" else messages[: len(messages) // SINGLE]
+                await _archive(archive, topic, layout, some)
                 await log.create_topics([TopicSpec(f"{topic}-bare", PARTITIONS)])
-                sends = max([await bare_sends(address, f"{topic}-bare", messages) for _ in range(3)])
-                batches = max([await bare_batches(address, f"{topic}-bare", messages) for _ in range(3)])
-                ours = max([await _restore(archive, log, topic, n) for n in range(3)])
+                sends = max([await bare_sends(address, f"{topic}-bare", some) for _ in range(3)])
+                batches = max([await bare_batches(address, f"{topic}-bare", some) for _ in range(3)])
+                ours = max([await _restore(archive, log, opened, topic, n) for n in range(3)])
                 rates.append(Rate(f"restore, {layout}, {kind}", ours, sends, batches))
-        finally:
-            await log.close()
-            await _remove_topics(address, name)
-            await objects.close()
-            await database.close()
+        await _remove_topics(address, name)
     return rates
 
 
@@ -151,11 +193,11 @@ async def _archive(archive: Archive, topic: str, layout: str, messages: list[Mes
             assert all(outcome.stored for outcome in outcomes)
 
 
-async def _restore(archive: Archive, log: KafkaLog, topic: str, number: int) -> float:
+async def _restore(archive: Archive, log: KafkaLog, opened: Opened, topic: str, number: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         options = Options(dest_topic=f"{{topic}}-{number}", journal=Path(folder) / "journal")
         started = time.perf_counter()
-        report = await restore(archive, log, Selection(topics=(topic,)), options)
+        report = await restore(archive, log, Selection(topics=(topic,)), options, elsewhere=opened)
         seconds = time.perf_counter() - started
     assert report.complete
     return report.sent_now / seconds
@@ -169,6 +211,7 @@ async def measure_all(address: str, count: int) -> list[Rate]:
         )
         for n, each in enumerate(make_messages(count, "made"))
     ]
+    await warm(address, messages)
     rates = await measure(address, "sqlite:", messages, "SQLite")
     if dsn := os.environ.get("PIPELINE_TEST_POSTGRES"):
         async with _postgres(dsn) as url:
@@ -185,7 +228,7 @@ def _headers(number: int) -> tuple[tuple[str, bytes], ...]:
 def main() -> None:
     """Measure and print one line a layout and database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
     address = os.environ.get("PIPELINE_TEST_KAFKA")

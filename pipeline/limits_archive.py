@@ -130,6 +130,12 @@ RESTORE_DOCUMENT_MAX_BYTES = 2 * RECORD_MAX_BYTES + 64 * KIB
 """A larger document holds no message that a record can hold, as annotations repeat headers once at most."""
 RESTORE_PACE_SECONDS = 0.1
 """At a given rate, how long the messages sent together take."""
+RESTORE_PROCESSES_MAX = 8
+"""Most processes one restore is shared out among; fewer on a machine with fewer cores."""
+RESTORE_SHARE_MESSAGES = 50_000
+"""A restore is shared out so that each process has at least so many: starting one takes a second."""
+RESTORE_JOURNAL_WAIT_SECONDS = 5.0
+"""Longest wait for the journal of a share whose process is just ending, because its parent did."""
 RESTORE_ATTEMPTS = 5
 """Times what is not known to have arrived is looked for in the destination and sent again."""
 RESTORE_UUIDS_MAX = 10_000

@@ -61,7 +61,7 @@ class Encoded(NamedTuple):
         yield self.tail
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """What an archived object holds.
 
     `layout` is 2 for what is written today, 1 for the older form with a labelled message. `headers` is

@@ -21,6 +21,7 @@ from pipeline.archive.storing.repack import repack as run_repack
 from pipeline.archive.text import index as text_index
 from pipeline.archive.text.text import Texts
 from pipeline.cli import output
+from pipeline.cli.archive_elsewhere import elsewhere
 from pipeline.cli.archive_output import OnArchive
 from pipeline.cli.archive_tables import counting
 from pipeline.identify.pool import parser_pool
@@ -54,8 +55,11 @@ def restore(
                     total=progress.messages_total or None,
                 )
 
+            settings = await on.settings()
             async with destination() as log:
-                return await restoring.restore(archive, log, selection, options, progress=show)
+                return await restoring.restore(
+                    archive, log, selection, options, progress=show, elsewhere=elsewhere(settings, log)
+                )
 
     report = on(work)
     if as_json:

@@ -13,11 +13,11 @@ import uvloop
 
 T = TypeVar("T")
 
-_GARBAGE_OBJECTS: Final = 20_000
+_GARBAGE_OBJECTS: Final = 100_000
 """Objects made before those in cycles are looked for.
 
 Events are many small objects and make no cycles; with Python's 700 a tenth of a scan's time went into
-looking.
+looking, with 20,000 still a twentieth of an archive's.
 """
 
 _SWITCH_SECONDS: Final = 0.0005

@@ -138,8 +138,9 @@ class Log(Protocol):
         """Append records and return their places, in the order given, once all of them are durable.
 
         On failure some of them may have been written; appending again may repeat those, so readers
-        must tell repeats by key. Raises `TooLarge` before anything is written when one record is above
-        the limit, `NotFound` for an unknown topic, `StorageFull` when the disk is.
+        must tell repeats by key. Raises before anything is written: `TooLarge` when one record is above
+        the limit, `BadInput` when the name of a header is no UTF-8, `NotFound` for an unknown topic; and
+        `StorageFull` when the disk is.
         """
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 import pytest
 
+from pipeline import limits_archive
 from pipeline.app import archive_of, make_parts
 from pipeline.archive.archive import Archive
 from pipeline.archive.lookup import ArchivedRow
@@ -22,6 +24,7 @@ from pipeline.clock import ManualClock
 from pipeline.settings import Settings, load, put
 from tests.archive.archived import TIME_MS, TOPIC
 from tests.archive.harm import FIRST_GENERATION, change_row, cut, filled, first_generation, flip_bit
+from tests.archive.restoring import remove_topics
 from tests.cli.command import Command, Result
 from tests.conftest import S3Server
 from tests.databases import postgres_schema
@@ -339,6 +342,24 @@ def test_messages_are_played_back_and_compared(place: Place, layout: str, tmp_pa
     assert found.lines[-1] == "equal"
     report = place(f"{words} --json").json
     assert (report["complete"], report["sent"], report["sent_now"]) == (True, 4, 0)
+
+
+@pytest.mark.kafka
+def test_many_messages_are_played_back_to_kafka_by_several_processes(
+    place: Place, tmp_path: Path, kafka_address: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.fill("packs")
+    place.fill(topic="other", messages=1)
+    monkeypatch.setattr(limits_archive, "RESTORE_SHARE_MESSAGES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    words = f"restore --destination kafka://{kafka_address} --dest-topic {unique}.{{topic}} --json"
+
+    report = place(f"{words} --verify --journal {tmp_path}/journal").json
+
+    assert (report["complete"], report["sent_now"], report["verified"]["equal"]) == (True, 5, True)
+    assert [each["topic"] for each in report["delivered"]] == [f"{unique}.{TOPIC}", f"{unique}.other"]
+    assert sorted(each.name for each in tmp_path.glob("journal.*")) == ["journal.1", "journal.2"]
+    asyncio.run(remove_topics(kafka_address, unique))
 
 
 @pytest.mark.parametrize("option", ["--from yesterday", "--uuid x", "--rate -1", "--order none"])

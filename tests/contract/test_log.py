@@ -223,6 +223,17 @@ async def test_one_append_may_be_far_larger_than_what_is_written_at_once(log: Lo
     assert [record.key for record in await read(log, {place: 0}, 1500)] == [each.key for each in new]
 
 
+async def test_a_header_name_that_is_no_text_stops_its_append_and_no_other(log: Log, unique: str) -> None:
+    (place,) = await make_topic(log, unique)
+
+    with pytest.raises(BadInput, match="name of a header"):
+        await log.append(
+            [NewRecord(unique, b"k", b"1"), NewRecord(unique, b"k", b"2", (("a\udc80", b""),))]
+        )
+
+    assert await log.append([NewRecord(unique, b"k", b"3")]) == [Placed(*place, 0)]
+
+
 async def test_the_largest_record_goes_through_and_a_larger_one_stops_all_of_its_append(
     log: Log, unique: str
 ) -> None:

@@ -5,6 +5,9 @@ to. Each further one says up to where everything is settled and where in the des
 where the messages go that are about to be sent. So at any moment the only messages of which nobody knows
 whether they arrived are those between `done` and `next` of the last line, and if they did, they lie behind
 its marks. A line that a crash cut off counts as not written.
+
+A restore in shares (`pipeline.archive.restore.shares`) has one line that names them; each share has a
+journal of its own beside it.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
 import msgspec
 
-from pipeline import limits_archive
+from pipeline import limits, limits_archive
 from pipeline.archive.restore.plan import Position
 from pipeline.archive.restore.records import Target
 from pipeline.archive.restore.report import Failure, Options, Selection
@@ -35,8 +39,11 @@ _BOUND = ("destination", "dest_topic", "as_sent", "order", "partition", "externa
 """Options that change what is sent, or where."""
 
 
-class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """The first line: which restore this is, and the state of everything when it began."""
+class Begin(msgspec.Struct, frozen=True, tag="begin", omit_defaults=True):
+    """The first line: which restore this is, and the state of everything when it began.
+
+    `lanes` are those of a share of it; none mean all.
+    """
 
     version: int
     selection: Selection
@@ -44,6 +51,18 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     newest: Newest
     targets: dict[str, Target]
     starts: list[tuple[str, int, int]]
+    lanes: list[Lane] = []
+
+
+class Shared(msgspec.Struct, frozen=True, tag="shared"):
+    """The only line of a restore in shares: which restore this is, and the lanes of each share."""
+
+    version: int
+    selection: Selection
+    bound: dict[str, str]
+    newest: Newest
+    targets: dict[str, Target]
+    shares: list[list[Lane]]
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -123,36 +142,36 @@ class Journal:
 
     Args:
         path: The file; None for one that is forgotten when it is closed.
+        wait_seconds: How long to wait for somebody who is just ending with it.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, wait_seconds: float = 0.0) -> None:
         self._path = path
+        self._wait_seconds = wait_seconds
         self._file: IO[bytes] | None = None
-        self._decoder = msgspec.json.Decoder(Begin | Step)
+        self._decoder = msgspec.json.Decoder(Begin | Step | Shared)
 
-    async def open(self) -> State | None:
+    async def open(self) -> State | Shared | None:
         """Take the file and return what it says, None when it is new.
 
         Raises:
             Conflict: Another restore is using it. Damaged: It is no journal.
             Unavailable: The file cannot be used.
         """
-        state: State | None = await self._in_thread(self._take)
-        return state
+        begun: State | Shared | None = await self._in_thread(self._take)
+        return begun
 
-    def _take(self) -> State | None:
+    def _take(self) -> State | Shared | None:
         if self._path is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `close`
             return None
         self._file = open(self._path, "a+b")  # noqa: PTH123, SIM115 -- closed by `close`
         _sync_folder(self._path.absolute().parent)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            why = "another restore is using it"
-            raise Conflict(f"open the journal {self._path}", why, "wait for its end") from error
+        self._lock()
         state: State | None = None
         for line in self._lines():
+            if isinstance(line, Shared):
+                return line
             if isinstance(line, Begin):
                 state = State(line)
             elif state is None:
@@ -161,7 +180,18 @@ class Journal:
                 state.take(line)
         return state
 
-    def _lines(self, *, cut: bool = True) -> Iterator[Begin | Step]:
+    def _lock(self) -> None:
+        until = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    why = "another restore is using it"
+                    raise Conflict(f"open the journal {self._path}", why, "wait for its end") from error
+            time.sleep(min(limits.CALL_BACKOFF_SECONDS, self._wait_seconds / 10))
+
+    def _lines(self, *, cut: bool = True) -> Iterator[Begin | Step | Shared]:
         """Give the lines; one that a crash cut off is removed, so that the next one is not part of it."""
         file = self._opened
         file.seek(0)
@@ -186,7 +216,7 @@ class Journal:
             raise RuntimeError("open the journal first")
         return self._file
 
-    async def write(self, line: Begin | Step) -> None:
+    async def write(self, line: Begin | Step | Shared) -> None:
         """Add a line; it is on disk when this returns.
 
         Raises:
@@ -194,7 +224,7 @@ class Journal:
         """
         await self._in_thread(self._write, line)
 
-    def _write(self, line: Begin | Step) -> None:
+    def _write(self, line: Begin | Step | Shared) -> None:
         file = self._opened
         file.seek(0, os.SEEK_END)
         file.write(msgspec.json.encode(line) + b"\n")
@@ -242,21 +272,29 @@ def bound(options: Options) -> dict[str, str]:
     return {name: str(getattr(options, name)) for name in _BOUND}
 
 
-def check_same(path: Path | None, begin: Begin, selection: Selection, options: Options) -> None:
-    """Refuse a journal of another restore.
+def check_same(
+    path: Path | None,
+    begun: Begin | Shared,
+    selection: Selection,
+    options: Options,
+    lanes: Sequence[Lane] = (),
+) -> None:
+    """Refuse a journal of another restore, or of another share of it.
 
     Raises:
-        Conflict: The selection or an option is another one.
+        Conflict: The selection, an option or the lanes are others.
     """
     differing: Mapping[str, tuple[object, object]] = {
-        name: (begin.bound.get(name), value)
+        name: (begun.bound.get(name), value)
         for name, value in bound(options).items()
-        if begin.bound.get(name) != value
+        if begun.bound.get(name) != value
     }
-    if begin.selection != selection:
-        differing = {"selection": (begin.selection, selection), **differing}
-    if begin.version != VERSION:
-        differing = {"version": (begin.version, VERSION)}
+    if begun.selection != selection:
+        differing = {"selection": (begun.selection, selection), **differing}
+    if begun.version != VERSION:
+        differing = {"version": (begun.version, VERSION)}
+    if isinstance(begun, Begin) and begun.lanes != list(lanes):
+        differing = {"share": (begun.lanes or "all of it", list(lanes) or "all of it"), **differing}
     if differing:
         what = "; ".join(f"{name} was {was}, now {now}" for name, (was, now) in differing.items())
         raise Conflict(

@@ -141,6 +141,10 @@ class Plan:
         """Give the lanes in order."""
         return [total.lane for total in self._totals]
 
+    def totals(self) -> list[Total]:
+        """Give what each lane holds, in order of the lanes."""
+        return list(self._totals)
+
     def topics(self) -> list[str]:
         """Name the topics in order."""
         return sorted({total.lane.topic for total in self._totals})

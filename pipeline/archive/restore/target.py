@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline import limits
 from pipeline.archive.restore.plan import Plan
 from pipeline.archive.restore.records import BATCH_OVERHEAD_BYTES, Target
 from pipeline.archive.restore.report import ORIGINAL, Options
-from pipeline.archive.restore.selection import known_partitions
+from pipeline.archive.restore.selection import UNPLACED, Lane, known_partitions
 from pipeline.archive.source.policy import OVERSIZED
 from pipeline.clock import Clock
 from pipeline.database.engine import Database
 from pipeline.errors import BadInput, Conflict
-from pipeline.log.port import Log, TopicSpec
+from pipeline.log.port import Log, TopicPartition, TopicSpec
 from pipeline.log.topic_config import check_spec
 
 KAFKA_DEFAULT_MAX_BYTES = 1_048_588
@@ -93,6 +93,24 @@ def _check_times(specs: Collection[TopicSpec]) -> None:
             "messages there get the time at which they are appended, not the one they had",
             "set message.timestamp.type to CreateTime, or choose other topics",
         )
+
+
+def keeps_partition(lane: Lane, options: Options) -> bool:
+    """Say whether all messages of a lane go to the partition with the number of theirs."""
+    return options.partition == "keep" and lane.partition != UNPLACED
+
+
+def places_of(
+    lanes: Iterable[Lane], targets: Mapping[str, Target], options: Options
+) -> list[TopicPartition]:
+    """Name the partitions messages of some lanes may go to."""
+    places: set[TopicPartition] = set()
+    for lane in lanes:
+        target = targets[lane.topic]
+        kept = keeps_partition(lane, options)
+        numbers = (lane.partition,) if kept else range(target.partitions)
+        places.update(TopicPartition(target.name, number) for number in numbers)
+    return sorted(places)
 
 
 def _target(spec: TopicSpec, *, made: bool) -> Target:

@@ -127,7 +127,8 @@ class EmbeddedLog:
 
         Raises:
             TooLarge: One is above `RECORD_MAX_BYTES`; nothing is written.
-            BadInput: One has no key and its topic is compacted; nothing is written.
+            BadInput: The name of a header is no UTF-8, or a record has no key and its topic is compacted;
+                nothing is written.
             NotFound: There is no such topic or partition; nothing is written.
             StorageFull: The disk is full. Later appends work again when it is not.
             Unavailable: The disk does not take it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import errors
 
@@ -24,10 +24,12 @@ class Delivery:
         self._places: list[Placed | None] = [None] * len(records)
         self._left = len(records)
 
-    def place(self, index: int, placed: Placed) -> None:
-        """Note where a record went."""
-        self._places[index] = placed
-        self._left -= 1
+    def place(self, indexes: Sequence[int], place: TopicPartition, first: int) -> None:
+        """Note where records went: to a partition, from an offset on."""
+        topic, partition = place
+        for offset, index in enumerate(indexes, start=first):
+            self._places[index] = Placed(topic, partition, offset)
+        self._left -= len(indexes)
         if not self._left and not self.done.done():
             self.done.set_result(None)
 
@@ -41,7 +43,11 @@ class Delivery:
         return [placed for placed in self._places if placed is not None]
 
 
-_Item = tuple[Delivery, int]
+class _Part(NamedTuple):
+    """Records of a delivery, by their indexes in it."""
+
+    delivery: Delivery
+    indexes: Sequence[int]
 
 
 class Lane:
@@ -71,12 +77,12 @@ class Lane:
         self._broken = broken
         self._now_ms = now_ms
         self._timeout_seconds = timeout_seconds
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[_Part] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def put(self, delivery: Delivery, indexes: Sequence[int]) -> None:
         """Queue records of a delivery, in order."""
-        self._waiting.extend((delivery, index) for index in indexes)
+        self._waiting.append(_Part(delivery, indexes))
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"kafka lane {self._place}")
 
@@ -93,7 +99,7 @@ class Lane:
             self._task = None
 
     async def _send_batch(self) -> None:
-        taken: list[_Item] = []
+        taken: list[_Part] = []
         producer = None
         try:
             producer = await self._producer()
@@ -108,11 +114,11 @@ class Lane:
                 await self._broken(producer, ours)
             self._fail_with(taken, ours)
         else:
-            topic, partition = self._place
-            for offset, (delivery, index) in enumerate(taken, start=base):
-                delivery.place(index, Placed(topic, partition, offset))
+            for delivery, indexes in taken:
+                delivery.place(indexes, self._place, base)
+                base += len(indexes)
 
-    async def _deliver(self, producer: Any, taken: list[_Item]) -> int:
+    async def _deliver(self, producer: Any, taken: list[_Part]) -> int:
         """Send one batch of what waits, noting in `taken` what is in it; return its first offset."""
         while self._place.partition not in await producer.partitions_for(self._place.topic):
             # The topic grew since the producer looked; aiokafka fails an assertion for such a partition.
@@ -120,16 +126,25 @@ class Lane:
             await asyncio.sleep(limits.CALL_BACKOFF_SECONDS / 4)
         builder = producer.create_batch()
         now_ms = self._now_ms()
-        while self._waiting and _add(builder, self._waiting[0], now_ms):
-            taken.append(self._waiting.popleft())
+        full = False
+        while self._waiting and not full:
+            delivery, indexes = self._waiting[0]
+            added = _add(builder, self._waiting[0], now_ms)
+            full = added < len(indexes)
+            taken.append(_Part(delivery, indexes[:added]))
+            self._waiting.popleft()
+            if full:
+                self._waiting.appendleft(_Part(delivery, indexes[added:]))
         builder.close()
         sent = await producer.send_batch(builder, self._place.topic, partition=self._place.partition)
         offset: int = (await sent).offset
         return offset
 
-    def _translate(self, taken: Sequence[_Item], error: Exception) -> HeadraceError:
+    def _translate(self, taken: Sequence[_Part], error: Exception) -> HeadraceError:
         tried = f"append to topic {self._place.topic}, partition {self._place.partition}"
-        keyless = any(delivery.records[index].key is None for delivery, index in taken)
+        keyless = any(
+            delivery.records[index].key is None for delivery, indexes in taken for index in indexes
+        )
         if isinstance(error, errors.UnknownError) and keyless:
             # aiokafka does not know the code for it (87, INVALID_RECORD).
             return BadInput(tried, "refused", "a compacted topic needs a key in each record")
@@ -138,20 +153,23 @@ class Lane:
             return Unavailable(tried, why, "see whether the brokers are up and reachable")
         return translate(tried, error)
 
-    def _fail_with(self, taken: Sequence[_Item], error: HeadraceError) -> None:
+    def _fail_with(self, taken: Sequence[_Part], error: HeadraceError) -> None:
         waiting, self._waiting = self._waiting, deque()
         for delivery, _ in (*taken, *waiting):
             delivery.fail(error)
 
 
-def _add(builder: Any, item: _Item, now_ms: int) -> bool:
-    """Put a record into a batch; False when the batch is full."""
-    delivery, index = item
-    record = delivery.records[index]
-    added = builder.append(
-        timestamp=now_ms if record.timestamp_ms is None else record.timestamp_ms,
-        key=record.key,
-        value=record.value,
-        headers=list(record.headers),
-    )
-    return added is not None
+def _add(builder: Any, part: _Part, now_ms: int) -> int:
+    """Put records into a batch until it is full; return how many are in it."""
+    records = part.delivery.records
+    for number, index in enumerate(part.indexes):
+        record = records[index]
+        added = builder.append(
+            timestamp=now_ms if record.timestamp_ms is None else record.timestamp_ms,
+            key=record.key,
+            value=record.value,
+            headers=list(record.headers),
+        )
+        if added is None:
+            return number
+    return len(part.indexes)

@@ -46,7 +46,7 @@ class KafkaLog:
         *,
         timeout_seconds: float = limits.LOG_CALL_TIMEOUT_SECONDS,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._clock = clock or SystemClock()
         self._timeout_seconds = timeout_seconds
         self._client: Client | None = None
@@ -74,7 +74,7 @@ class KafkaLog:
 
     async def _connect(self) -> Client:
         limit_logs()
-        client = Client(self._connection, self._timeout_seconds)
+        client = Client(self.connection, self._timeout_seconds)
         try:
             self._topics = await client.topics()
         except BaseException:
@@ -184,7 +184,8 @@ class KafkaLog:
         Raises:
             TooLarge: One is above `RECORD_MAX_BYTES` (nothing is written), or above what its topic allows.
             NotFound: There is no such topic or partition; nothing is written.
-            BadInput: Kafka refuses a record, for one because it has no key and its topic is compacted.
+            BadInput: The name of a header is no UTF-8 (nothing is written), or Kafka refuses a record, for
+                one because it has no key and its topic is compacted.
             Unavailable: Kafka did not answer in time; some records may have been written.
         """
         if not records:
@@ -232,7 +233,7 @@ class KafkaLog:
             if self._producer is None:
                 # Batches keep the time they are given, so a record has the one of its append.
                 producer = AIOKafkaProducer(
-                    **client_arguments(self._connection),
+                    **client_arguments(self.connection),
                     acks="all",
                     enable_idempotence=True,
                     max_batch_size=limits.KAFKA_BATCH_BYTES,
@@ -290,7 +291,7 @@ class KafkaLog:
         """Return a reader that starts at the given offsets; its first read raises `NotFound`."""
         _ = self._open
         reader = KafkaReader(
-            self._connection,
+            self.connection,
             positions,
             timeout_seconds=self._timeout_seconds,
             check=self._check,
