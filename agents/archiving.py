@@ -247,20 +247,7 @@ def make_keeper(
 ) -> Keeper:
     """Make the keeper the settings `archive` describe."""
     settings, archive = parts.settings.archive, archive_of(parts)
-    alone = ArchiveWriter(
-        archive.objects,
-        archive.database,
-        clock=parts.clock,
-        media_types=media_types,
-        prefix=archive.prefix,
-        bucket=archive.bucket,
-        cluster=archive.cluster,
-        rule=settings.dedupe,
-        public=lambda topic: policy.rule(topic).publicly_readable,
-        texts=texts,
-        concurrency=settings.concurrency,
-        object_max_bytes=settings.object_max_bytes,
-    )
+    alone = ArchiveWriter.chosen(archive, settings, policy, media_types=media_types, texts=texts)
     return Keeper(
         alone,
         PackWriter(alone, pack_bytes=settings.pack_bytes, cluster=archive.cluster),

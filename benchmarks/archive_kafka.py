@@ -1,8 +1,9 @@
 """The archive end to end: from Kafka through the transport and the keeper into S3 and PostgreSQL.
 
-Beside it, in the same run: (a) aiokafka alone reading the same messages, (b) nothing but puts of as many
-objects as large, with the same client and as many at once, (c) asyncpg alone copying the same rows into
-the same table. Part of ``python -m benchmarks.archive``, where the environment names the servers.
+As many workers as cores, each with a part of the messages, as an operator would start them. Beside it, in
+the same run: (a) aiokafka alone reading the same messages, (b) nothing but puts of as many objects as
+large, with the same client and as many at once, (c) asyncpg alone copying the same rows into the same
+table. Part of ``python -m benchmarks.archive``, where the environment names the servers.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -29,6 +34,7 @@ from pipeline.archive.storing.keeper import Keeper, PackSize
 from pipeline.archive.storing.keeper_work import Layout
 from pipeline.archive.storing.packing import PackWriter
 from pipeline.archive.storing.writer import ArchiveWriter
+from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.database.engine import Database
 from pipeline.log.connection import KafkaConnection
@@ -39,8 +45,10 @@ from pipeline.objects.location import make_store
 from pipeline.objects.port import ObjectStore
 
 PARTITIONS = 4
+WORKERS = len(os.sched_getaffinity(0))
 PAYLOAD_BYTES = 1024
 BATCH_RECORDS = 200
+_barrier: Any = None
 VARIABLES = ("PIPELINE_TEST_KAFKA", "PIPELINE_TEST_S3_ENDPOINT", "PIPELINE_TEST_POSTGRES")
 
 
@@ -53,15 +61,33 @@ class Servers(NamedTuple):
 
 
 class Run(NamedTuple):
-    """An archive of its own on the servers, and the topic that goes into it."""
+    """An archive of its own on the servers, and the topics that go into it, as large as each other."""
 
     servers: Servers
-    topic: str
+    topics: tuple[str, ...]
     messages: int
     objects: ObjectStore
     database: Database
     schema: str
     folder: Path
+
+
+class Task(NamedTuple):
+    """What a worker archives."""
+
+    servers: Servers
+    topic: str
+    messages: int
+    schema: str
+    folder: Path
+    layout: Layout
+
+
+class Span(NamedTuple):
+    """From the first batch to the last acknowledgement; seconds of the machine's clock."""
+
+    first: float
+    last: float
 
 
 def servers() -> Servers | None:
@@ -76,27 +102,34 @@ def servers() -> Servers | None:
 
 
 @contextlib.asynccontextmanager
-async def opened(where: Servers, topic: str, messages: int) -> AsyncIterator[Run]:
+async def opened(where: Servers, topics: tuple[str, ...], messages: int) -> AsyncIterator[Run]:
     """Give an empty archive, and remove it afterwards."""
     schema = f"bench_{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        objects = make_store(f"{where.objects}&prefix={schema}", data_folder=folder)
-        database = Database(f"{where.postgres}?schema={schema}", folder)
-        await objects.open()
-        await database.open()
-        try:
-            yield Run(where, topic, messages, objects, database, schema, folder)
-        finally:
-            await database.close()
-            await _remove(objects)
-            await objects.close()
-            connection = await asyncpg.connect(where.postgres)
-            await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
-            await connection.close()
+        async with _parts(where, schema, folder) as (objects, database):
+            yield Run(where, topics, messages, objects, database, schema, folder)
+            await remove(objects)
+        connection = await asyncpg.connect(where.postgres)
+        await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+        await connection.close()
 
 
-async def _remove(objects: ObjectStore) -> None:
+@contextlib.asynccontextmanager
+async def _parts(where: Servers, schema: str, folder: Path) -> AsyncIterator[tuple[ObjectStore, Database]]:
+    objects = make_store(f"{where.objects}&prefix={schema}", data_folder=folder)
+    database = Database(f"{where.postgres}?schema={schema}", folder)
+    await objects.open()
+    await database.open()
+    try:
+        yield objects, database
+    finally:
+        await database.close()
+        await objects.close()
+
+
+async def remove(objects: ObjectStore) -> None:
+    """Remove all objects."""
     keys = iter([stat.key async for stat in objects.list("")])
 
     async def worker() -> None:
@@ -106,8 +139,13 @@ async def _remove(objects: ObjectStore) -> None:
     await asyncio.gather(*(worker() for _ in range(limits.S3_THREADS)))
 
 
-async def fill(where: Servers, messages: int) -> str:
-    """Publish messages as hop clients do, each with an `_id` and a format, and return their topic."""
+async def fill(where: Servers, messages: int) -> tuple[str, ...]:
+    """Publish messages as hop clients do, and return their topics, one for each worker."""
+    return tuple([await _fill(where, messages // WORKERS) for _ in range(WORKERS)])
+
+
+async def _fill(where: Servers, messages: int) -> str:
+    """Fill a topic with messages that have an `_id` and a format."""
     topic = f"bench-{uuid.uuid4().hex[:12]}"
     log = KafkaLog(KafkaConnection(bootstrap_servers=(where.kafka,)))
     await log.open()
@@ -151,9 +189,9 @@ async def _nobody_is_refused(refused: Any) -> None:
     raise AssertionError(refused)
 
 
-def make_keeper(run: Run, layout: Layout) -> Keeper:
-    """Make the keeper the settings would, over the archive of a run."""
-    alone = ArchiveWriter(run.objects, run.database, clock=SystemClock(), media_types=_no_media_types)
+def make_keeper(objects: ObjectStore, database: Database, layout: Layout) -> Keeper:
+    """Make the keeper the settings would."""
+    alone = ArchiveWriter(objects, database, clock=SystemClock(), media_types=_no_media_types)
     return Keeper(
         alone,
         PackWriter(alone),
@@ -164,49 +202,76 @@ def make_keeper(run: Run, layout: Layout) -> Keeper:
     )
 
 
-async def archive(run: Run, layout: Layout, look: Any = lambda _: None) -> float:
-    """Archive the topic and return messages a second, from the first batch to the last acknowledgement."""
-    group = f"{run.schema}.{layout}"
-    app = create_app(
-        group,
-        kafka_broker([run.servers.kafka]),
-        data_folder=run.folder,
-        partitions=PARTITIONS,
-        linger_seconds=limits.SINK_LINGER_SECONDS,
-    )
-    keeper, taken, started = make_keeper(run, layout), 0, 0.0
-    finished, failed = asyncio.Event(), []
+async def archive(run: Run, layout: Layout) -> float:
+    """Archive the topics, a worker each, and return messages a second."""
+    tasks = [
+        Task(run.servers, topic, run.messages // WORKERS, run.schema, run.folder / topic, layout)
+        for topic in run.topics
+    ]
+    starting = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, starting, _set_barrier, (starting.Barrier(WORKERS),)) as pool:
+        loop = asyncio.get_running_loop()
+        spans = await asyncio.gather(*(loop.run_in_executor(pool, _work, task) for task in tasks))
+    return run.messages / (max(span.last for span in spans) - min(span.first for span in spans))
 
-    async def agent(stream: Any) -> None:
-        nonlocal taken, started
-        async for batch in stream.batches(max_records=BATCH_RECORDS):
-            started = started or time.perf_counter()
-            try:
-                await keeper.take(batch)
-            except Exception as error:  # noqa: BLE001 -- ends the measurement, whatever it is
-                failed.append(error)
-                finished.set()
-            taken += len(batch)
-            look(taken)
-            if taken >= run.messages:
-                finished.set()
 
-    app.agent(app.source(run.topic), name="archive")(agent)
-    await app.start()
-    await finished.wait()
-    if failed:
-        raise failed[0]
-    await keeper.drain()
-    rate = run.messages / (time.perf_counter() - started)
-    await keeper.close()
-    await app.stop()
-    return rate
+def _set_barrier(barrier: Any) -> None:
+    global _barrier  # noqa: PLW0603 -- how a pool hands something to its processes
+    _barrier = barrier
+
+
+def _work(task: Task) -> Span:
+    """Archive a topic in a worker of its own; it starts together with the others."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    task.folder.mkdir()
+    return run_loop(_work_here(task, _barrier.wait))
+
+
+async def _work_here(
+    task: Task, ready: Callable[[], object] = int, look: Callable[[int], None] = lambda _: None
+) -> Span:
+    async with _parts(task.servers, task.schema, task.folder) as (objects, database):
+        app = create_app(
+            f"{task.schema}.{task.topic}",
+            kafka_broker([task.servers.kafka]),
+            data_folder=task.folder,
+            partitions=PARTITIONS,
+            linger_seconds=limits.SINK_LINGER_SECONDS,
+        )
+        keeper, taken, started = make_keeper(objects, database, task.layout), 0, 0.0
+        finished, failed = asyncio.Event(), []
+
+        async def agent(stream: Any) -> None:
+            nonlocal taken, started
+            async for batch in stream.batches(max_records=BATCH_RECORDS):
+                started = started or time.monotonic()
+                try:
+                    await keeper.take(batch)
+                except Exception as error:  # noqa: BLE001 -- ends the measurement, whatever it is
+                    failed.append(error)
+                    finished.set()
+                taken += len(batch)
+                look(taken)
+                if taken >= task.messages:
+                    finished.set()
+
+        app.agent(app.source(task.topic), name="archive")(agent)
+        await asyncio.to_thread(ready)
+        await app.start()
+        await finished.wait()
+        if failed:
+            raise failed[0]
+        await keeper.drain()
+        span = Span(started, time.monotonic())
+        await keeper.close()
+        await app.stop()
+    return span
 
 
 async def consume(run: Run) -> float:
-    """Read the topic with aiokafka alone and return messages a second."""
+    """Read the topics with aiokafka alone and return messages a second."""
     consumer = AIOKafkaConsumer(
-        run.topic,
+        *run.topics,
         bootstrap_servers=run.servers.kafka,
         group_id=f"{run.schema}.bare",
         auto_offset_reset="earliest",
@@ -272,12 +337,12 @@ class Figures(NamedTuple):
     packs: float
 
 
-Filled = tuple[str, int]
-"""A topic and how many messages it has."""
+Filled = tuple[tuple[str, ...], int]
+"""Topics and how many messages they have."""
 
 
 async def measure(where: Servers, packed: Filled, single: Filled) -> Figures:
-    """Measure everything once: one topic in packs, another, smaller one as single objects."""
+    """Measure everything once: some topics in packs, others, smaller ones, as single objects."""
     async with opened(where, *packed) as run:
         consumed = await consume(run)
         packs = await archive(run, "packs")
@@ -296,9 +361,9 @@ async def measure_servers(messages: int, single: int, rounds: int) -> list[tuple
     where = servers()
     if where is None:
         return []
-    topic, small = await fill(where, messages), await fill(where, single)
-    figures = [await measure(where, (topic, messages), (small, single)) for _ in range(rounds)]
-    await _forget(where, topic, small)
+    topics, small = await fill(where, messages), await fill(where, single)
+    figures = [await measure(where, (topics, messages), (small, single)) for _ in range(rounds)]
+    await _forget(where, *topics, *small)
     middle = Figures(*(statistics.median(each) for each in zip(*figures, strict=True)))
     slowest = min(middle.consume, middle.copy)
     return [
@@ -315,14 +380,14 @@ async def measure_memory(messages: int) -> list[tuple[int, int]]:
     if where is None:
         return []
     points: list[tuple[int, int]] = []
-    topic = await fill(where, messages)
+    topic = await _fill(where, messages)
 
     def look(taken: int) -> None:
         if taken >= (len(points) + 1) * messages // 10:
             points.append((taken, _resident_bytes()))
 
-    async with opened(where, topic, messages) as run:
-        await archive(run, "packs", look)
+    async with opened(where, (topic,), messages) as run:
+        await _work_here(Task(where, topic, messages, run.schema, run.folder, "packs"), look=look)
     await _forget(where, topic)
     return points
 

@@ -4,10 +4,9 @@
 
 Measured beside bare aiokafka in the same run, with the same records, at hand in memory, idempotent and
 acknowledged by all replicas: `send` of its producer, a message a call, and batches put together by hand,
-which is the most a client can do. Rows are in SQLite, and in PostgreSQL when
-PIPELINE_TEST_POSTGRES names one; objects are in a folder. As from the command line, a restore is shared
-out among processes, one a core, and the time to start them counts. Needs the Kafka named by
-PIPELINE_TEST_KAFKA.
+which is the most a client can do. Rows are in SQLite and objects in a folder; and in PostgreSQL and S3
+where the environment names them. As from the command line, a restore is shared out among processes, one a
+core, and the time to start them counts. Needs the Kafka named by PIPELINE_TEST_KAFKA.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.archive import _postgres, json_only, make_messages
+from benchmarks.archive_kafka import remove, servers
 from pipeline import limits
 from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
@@ -42,7 +42,7 @@ from pipeline.database.engine import Database
 from pipeline.log.connection import KafkaConnection, client_arguments
 from pipeline.log.kafka import KafkaLog
 from pipeline.log.port import Log, TopicSpec
-from pipeline.objects.folder import FolderStore
+from pipeline.objects.location import make_store
 
 PARTITIONS = 8
 BATCH = 400
@@ -56,7 +56,8 @@ T = TypeVar("T")
 class Opened:
     """Archive and Kafka, opened here or in another process."""
 
-    url: str
+    database: str
+    objects: str
     folder: Path
     address: str
 
@@ -72,8 +73,8 @@ class Opened:
     async def here(self) -> AsyncIterator[tuple[Archive, KafkaLog]]:
         """Open both while the block runs."""
         log = KafkaLog(KafkaConnection((self.address,)))
-        database = Database(self.url, self.folder)
-        objects = FolderStore(self.folder / "objects")
+        database = Database(self.database, self.folder)
+        objects = make_store(self.objects, data_folder=self.folder)
         await log.open()
         await database.open()
         await objects.open()
@@ -152,12 +153,14 @@ async def warm(address: str, messages: list[Message]) -> None:
     await _remove_topics(address, name)
 
 
-async def measure(address: str, url: str, messages: list[Message], kind: str) -> list[Rate]:
-    """Measure one database, with packs and with single objects."""
+async def measure(
+    address: str, database: str, objects: str, messages: list[Message], kind: str
+) -> list[Rate]:
+    """Measure one archive, with packs and with single objects."""
     rates = []
     name = f"bench-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
-        opened = Opened(url, Path(folder), address)
+        opened = Opened(database, objects, Path(folder), address)
         async with opened.here() as (archive, log):
             for layout in ("packs", "objects"):
                 topic = f"{name}-{layout}"
@@ -168,6 +171,7 @@ async def measure(address: str, url: str, messages: list[Message], kind: str) ->
                 batches = max([await bare_batches(address, f"{topic}-bare", some) for _ in range(3)])
                 ours = max([await _restore(archive, log, opened, topic, n) for n in range(3)])
                 rates.append(Rate(f"restore, {layout}, {kind}", ours, sends, batches))
+            await remove(archive.objects)
         await _remove_topics(address, name)
     return rates
 
@@ -204,7 +208,7 @@ async def _restore(archive: Archive, log: KafkaLog, opened: Opened, topic: str, 
 
 
 async def measure_all(address: str, count: int) -> list[Rate]:
-    """Measure SQLite, and PostgreSQL where there is one."""
+    """Measure an archive on this machine, and one on servers where there are some."""
     messages = [
         Message(
             each.topic, each.partition, each.offset, each.timestamp_ms, each.key, each.value, _headers(n)
@@ -212,10 +216,11 @@ async def measure_all(address: str, count: int) -> list[Rate]:
         for n, each in enumerate(make_messages(count, "made"))
     ]
     await warm(address, messages)
-    rates = await measure(address, "sqlite:", messages, "SQLite")
-    if dsn := os.environ.get("PIPELINE_TEST_POSTGRES"):
-        async with _postgres(dsn) as url:
-            rates += await measure(address, url, messages, "PostgreSQL")
+    rates = await measure(address, "sqlite:", "folder:", messages, "SQLite and folder")
+    if where := servers():
+        objects = f"{where.objects}&prefix=bench-{uuid.uuid4().hex[:8]}"
+        async with _postgres(where.postgres) as url:
+            rates += await measure(address, url, objects, messages, "PostgreSQL and S3")
     return rates
 
 
@@ -242,7 +247,7 @@ def main() -> None:
     profile.disable()
     for rate in rates:
         print(
-            f"{rate.name:34} {rate.ours:>9,.0f}/s   producer {rate.producer:>9,.0f}/s"
+            f"{rate.name:42} {rate.ours:>9,.0f}/s   producer {rate.producer:>9,.0f}/s"
             f" {rate.ours / rate.producer:6.2f}   batches {rate.batches:>9,.0f}/s"
             f" {rate.ours / rate.batches:6.2f}"
         )

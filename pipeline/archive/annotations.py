@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from pipeline.archive.message import Message
-from pipeline.log.port import Headers
 
 MediaTypes = Callable[[Sequence[bytes]], Awaitable[Sequence[str]]]
 """Tells the MIME type of each block, the start of a payload; the blocks are untrusted bytes.
@@ -17,43 +16,7 @@ Raises `ParserFailure` when one of them breaks the parser.
 
 Annotations = dict[str, Any]
 
-OCTET_STREAM = "application/octet-stream"
 EMPTY = "application/x-empty"
-_READ_BY_PEOPLE = frozenset({"title", "_sender", "file_name", "originator"})
-
-_FORMATS = {
-    b"voevent": "application/x.voevent",
-    b"gcntextnotice": "application/x.gcn.notice",
-    b"circular": "application/x.gcn.circular",
-    b"blob": OCTET_STREAM,
-    b"json": "application/json",
-    b"avro": "application/avro",
-    b"external": "message/x.hop.external+json",
-}
-
-
-def media_type_of_headers(headers: Headers | None) -> str | None:
-    """Give the media type the `_format` headers name, None when the payload itself must be asked.
-
-    The last recognised label wins: a publisher's own header comes before its client's.
-    """
-    named = None
-    for name, value in headers or ():
-        if name == "_format" and value in _FORMATS:
-            named = _FORMATS[value]
-    return None if named == OCTET_STREAM else named
-
-
-def header_texts(headers: Headers | None) -> dict[str, str]:
-    """Give of each header that people read the first one that is UTF-8 text, by its name."""
-    found: dict[str, str] = {}
-    for name, value in headers or ():
-        if name in _READ_BY_PEOPLE and name not in found and value is not None:
-            try:
-                found[name] = value.decode()
-            except UnicodeDecodeError:
-                continue
-    return found
 
 
 def base(
@@ -64,10 +27,11 @@ def base(
     crc32: int,
     public: bool,
     media_type: str,
+    texts: Mapping[str, str],
     text_fully_indexed: bool | None = None,
 ) -> Annotations:
     """Give the annotations upstream writes, in its order; the last only where texts are indexed."""
-    told = header_texts(message.headers).get
+    told = texts.get
     notes: Annotations = {
         "con_text_uuid": str(uuid),
         "con_is_client_uuid": is_client_uuid,
@@ -95,7 +59,13 @@ def add_ours(notes: Annotations, message: Message, added_headers: Sequence[str])
 
 
 def add_circumstances(
-    notes: Annotations, message: Message, *, cluster: str, ingest_time_ms: int, sha256: bytes
+    notes: Annotations,
+    message: Message,
+    *,
+    cluster: str,
+    ingest_time_ms: int,
+    sha256: bytes,
+    is_test: bool,
 ) -> None:
     """Add the annotations of ours about how the message came here; they come last."""
     if message.timestamp_type is not None:
@@ -104,5 +74,5 @@ def add_circumstances(
         notes["cluster"] = cluster
     notes["ingest_time"] = ingest_time_ms
     notes["sha256"] = sha256.hex()
-    if message.is_test:
+    if is_test:
         notes["test"] = True

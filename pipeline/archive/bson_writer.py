@@ -97,7 +97,7 @@ def write(draft: Drafted, told: Told, uuid: UUID, is_client_uuid: bool) -> Encod
                 draft.ingest_time_ms,
             ),
             draft.sha256.hex().encode(),
-            b"\0\x08test\0\x01\0\0" if message.is_test else b"\0\0\0",
+            b"\0\x08test\0\x01\0\0" if identity.said.is_test else b"\0\0\0",
         )
     )
     # Each length counts itself and the end of its document; the end of the whole is in `annotations`.

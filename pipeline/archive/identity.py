@@ -14,10 +14,10 @@ import msgspec
 # A uuid.UUID in every respect, made and written ten times faster; nearly every message has one made.
 from asyncpg.pgproto.pgproto import UUID
 
+from pipeline.archive.headers import ID, Said, read
 from pipeline.archive.message import Message
 from pipeline.log.port import Headers
 
-HEADER = "_id"
 _UUID_BYTES = 16
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
 
@@ -25,24 +25,24 @@ _NAMESPACE = uuid.NAMESPACE_URL.bytes
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """What a message's headers say about it, and the headers it is stored with.
 
-    `uuid` is the first valid `_id`, or made by us when `is_client_uuid` is false. `added` names those of
-    `headers` the sender did not send; they stand at the end.
+    `uuid` is the first valid `_id`, or made by us when `is_client_uuid` is false. `said` is what its own
+    headers say. `added` names those of `headers` the sender did not send; they stand at the end.
     """
 
     uuid: uuid.UUID
     is_client_uuid: bool
     headers: Headers
+    said: Said
     added: tuple[str, ...] = ()
 
 
 def identify(message: Message, cluster: str = "") -> Identity:
     """Read the identity of a message, adding an `_id` header when it has no valid one."""
-    headers = message.headers or ()
-    for name, value in headers:
-        if name == HEADER and value is not None and len(value) == _UUID_BYTES:
-            return Identity(UUID(value), True, headers)
+    headers, said = message.headers or (), read(message.headers)
+    if said.uuid is not None:
+        return Identity(said.uuid, True, headers, said)
     made = made_uuid(message, cluster)
-    return Identity(made, False, (*headers, (HEADER, made.bytes)), (HEADER,))
+    return Identity(made, False, (*headers, (ID, made.bytes)), said, (ID,))
 
 
 def made_uuid(message: Message, cluster: str = "", attempt: int = 0) -> uuid.UUID:

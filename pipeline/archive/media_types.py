@@ -7,22 +7,24 @@ from collections.abc import Sequence
 import structlog
 
 from pipeline import limits_archive
-from pipeline.archive.annotations import EMPTY, OCTET_STREAM, MediaTypes, media_type_of_headers
+from pipeline.archive.annotations import EMPTY, MediaTypes
+from pipeline.archive.headers import OCTET_STREAM
 from pipeline.archive.message import Message
 from pipeline.errors import ParserFailure
 
 log = structlog.get_logger(__name__)
 
 
-async def media_types_of(messages: Sequence[Message], ask: MediaTypes) -> list[str]:
-    """Give the media type of each message: what its headers name, else what its payload looks like.
+async def media_types_of(
+    messages: Sequence[Message], named: Sequence[str | None], ask: MediaTypes
+) -> list[str]:
+    """Give the media type of each message: what its headers named, else what its payload looks like.
 
     A payload that breaks the parser is ``application/octet-stream``, and no other one suffers from it.
 
     Raises:
         Unavailable: As `ask` does.
     """
-    named = [media_type_of_headers(message.headers) for message in messages]
     blocks = [
         message.payload[: limits_archive.MEDIA_TYPE_BLOCK_BYTES]
         for message, name in zip(messages, named, strict=True)

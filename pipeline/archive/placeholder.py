@@ -9,7 +9,7 @@ import json
 import uuid
 from typing import NamedTuple
 
-from pipeline.archive.identity import HEADER
+from pipeline.archive.headers import ID
 from pipeline.archive.message import TEST_HEADER
 
 FORMAT_HEADER = "_format"
@@ -36,7 +36,7 @@ def placeholder(endpoint: str, archived: uuid.UUID, *, test: bool = False) -> Pl
         test: Whether the message is a test, which its placeholder then is too.
     """
     url = f"{endpoint.rstrip('/')}/msg/{archived}"
-    headers = [(HEADER, uuid.uuid5(uuid.NAMESPACE_URL, url).bytes)]
+    headers = [(ID, uuid.uuid5(uuid.NAMESPACE_URL, url).bytes)]
     if test:
         headers.append((TEST_HEADER, b"true"))
     headers.append((FORMAT_HEADER, b"external"))

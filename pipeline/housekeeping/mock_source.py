@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.archive.identity import HEADER as ID_HEADER
+from pipeline.archive.headers import ID as ID_HEADER
 from pipeline.archive.message import Message
 
 TOPIC: Final = "mock.topic"

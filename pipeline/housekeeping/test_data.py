@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.archive.identity import HEADER as ID_HEADER
+from pipeline.archive.headers import ID as ID_HEADER
 from pipeline.archive.message import Message
 from pipeline.errors import Damaged
 from pipeline.log.port import Headers, NewRecord

@@ -91,18 +91,12 @@ async def _writer(request: web.Request) -> ArchiveWriter:
     settings, archive = parts.settings.archive, archive_of(parts)
     policy = archive_policy_of(request)
     pool = await parser_of(request)
-    texts = Texts.chosen(policy, pool.texts, settings)
-    return ArchiveWriter(
-        archive.objects,
-        archive.database,
-        clock=archive.clock,
+    return ArchiveWriter.chosen(
+        archive,
+        settings,
+        policy,
         media_types=partial(_media_types, pool),
-        prefix=archive.prefix,
-        bucket=archive.bucket,
-        cluster=archive.cluster,
-        rule=settings.dedupe,
-        public=lambda topic: policy.rule(topic).publicly_readable,
-        texts=texts,
+        texts=Texts.chosen(policy, pool.texts, settings),
         # The limit is on what is handed in; what the archive notes beside it comes on top.
         object_max_bytes=min(
             settings.object_max_bytes + limits_archive.ARCHIVE_UPLOAD_EXTRA_BYTES, bson.DOCUMENT_MAX_BYTES

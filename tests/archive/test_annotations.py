@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline.archive.annotations import header_texts, media_type_of_headers
+from pipeline.archive.headers import read
 from pipeline.archive.storing.writer import ArchiveWriter
 from pipeline.errors import ParserCrash
 from pipeline.log.port import Headers
@@ -27,7 +27,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("label", FORMATS)
 def test_a_format_label_names_the_media_type(label: bytes) -> None:
-    assert media_type_of_headers((("_format", label),)) == FORMATS[label]
+    assert read((("_format", label),)).media_type == FORMATS[label]
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_a_format_label_names_the_media_type(label: bytes) -> None:
     ],
 )
 def test_the_last_recognised_label_wins(labels: list[bytes | None], wanted: str | None) -> None:
-    assert media_type_of_headers(tuple(("_format", label) for label in labels)) == wanted
+    assert read(tuple(("_format", label) for label in labels)).media_type == wanted
 
 
 def test_the_first_header_that_is_text_is_taken() -> None:
     headers: Headers = (("title", None), ("title", b"\xff"), ("Title", b"no"), ("title", b"yes"))
-    assert header_texts(headers) == {"title": "yes"}
-    assert header_texts(None) == {}
+    assert read(headers).texts == {"title": "yes"}
+    assert read(None).texts == {}
 
 
 class Asked:

@@ -62,6 +62,7 @@ def test_the_second_generations_object_is_written_byte_for_byte() -> None:
         crc32=4221669015,
         public=True,
         media_type="application/json",
+        texts=identify(MESSAGE).said.texts,
     )
     encoded = _encoded(MESSAGE, {**notes, "text_fully_indexed": True})
     assert encoded.joined() == SECOND_GENERATION
@@ -82,6 +83,7 @@ def test_an_object_with_a_made_up_id_is_written_byte_for_byte() -> None:
         crc32=zlib.crc32(b"hello"),
         public=True,
         media_type="text/plain",
+        texts=identity.said.texts,
     )
     add_ours(notes, message, identity.added)
     encoded = _encoded(message, notes)

@@ -7,7 +7,7 @@ import zlib
 from typing import NamedTuple
 
 from pipeline.archive import bson, bson_writer
-from pipeline.archive.annotations import Annotations, add_circumstances, add_ours, base, header_texts
+from pipeline.archive.annotations import Annotations, add_circumstances, add_ours, base
 from pipeline.archive.bson_writer import Told
 from pipeline.archive.identity import Identity, identify
 from pipeline.archive.keys import archive_key
@@ -77,7 +77,7 @@ def encode(draft: Draft, choice: dedupe.Fresh, object_max_bytes: int) -> tuple[T
     Raises:
         BadInput: The message can never be archived: a header name is no text, or it is too large.
     """
-    message, texts = draft.message, header_texts(draft.message.headers).get
+    message, texts = draft.message, draft.identity.said.texts.get
     told = Told(
         draft.media_type,
         texts("title", ""),
@@ -165,11 +165,17 @@ def _annotate(draft: Draft, choice: dedupe.Fresh) -> Annotations:
         crc32=draft.content.crc32,
         public=draft.public,
         media_type=draft.media_type,
+        texts=draft.identity.said.texts,
         text_fully_indexed=None if draft.text is None else draft.text.fully,
     )
     add_ours(notes, message, draft.identity.added)
     add_circumstances(
-        notes, message, cluster=draft.cluster, ingest_time_ms=draft.ingest_time_ms, sha256=draft.sha256
+        notes,
+        message,
+        cluster=draft.cluster,
+        ingest_time_ms=draft.ingest_time_ms,
+        sha256=draft.sha256,
+        is_test=draft.identity.said.is_test,
     )
     return notes
 

@@ -68,7 +68,8 @@ class Drafting:
             )
 
         await in_turns(messages, make)
-        media_types = await media_types_of(messages, self._media_types)
+        named = [draft.identity.said.media_type for draft in drafts]
+        media_types = await media_types_of(messages, named, self._media_types)
         for draft, media_type in zip(drafts, media_types, strict=True):
             draft.media_type = media_type
         if self._texts is not None:

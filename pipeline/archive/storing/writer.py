@@ -13,9 +13,11 @@ import structlog
 
 from pipeline import limits, limits_archive, metrics_archive
 from pipeline.archive.annotations import MediaTypes
+from pipeline.archive.archive import Archive
 from pipeline.archive.message import Message
 from pipeline.archive.outcome import Outcome
 from pipeline.archive.rows import Row
+from pipeline.archive.source.policy import TopicPolicy
 from pipeline.archive.storing import dedupe
 from pipeline.archive.storing.draft import Draft, Prepared, Target, prepare, recognise
 from pipeline.archive.storing.drafting import Drafting, FindsTexts, computed
@@ -26,6 +28,7 @@ from pipeline.clock import Clock
 from pipeline.database.engine import Database
 from pipeline.errors import BadInput, Conflict, Damaged, Unavailable
 from pipeline.objects.port import ObjectStore
+from pipeline.settings import ArchiveSettings
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +78,33 @@ class ArchiveWriter:
         )
         self._concurrency = concurrency
         self._slots = Slots(concurrency)
+
+    @classmethod
+    def chosen(
+        cls,
+        archive: Archive,
+        settings: ArchiveSettings,
+        policy: TopicPolicy,
+        *,
+        media_types: MediaTypes,
+        texts: FindsTexts | None,
+        object_max_bytes: int | None = None,
+    ) -> ArchiveWriter:
+        """Store in an archive as the settings and the policy say, or larger objects than they do."""
+        return cls(
+            archive.objects,
+            archive.database,
+            clock=archive.clock,
+            media_types=media_types,
+            prefix=archive.prefix,
+            bucket=archive.bucket,
+            cluster=archive.cluster,
+            rule=settings.dedupe,
+            public=lambda topic: policy.rule(topic).publicly_readable,
+            texts=texts,
+            concurrency=settings.concurrency,
+            object_max_bytes=object_max_bytes or settings.object_max_bytes,
+        )
 
     async def store(self, messages: Sequence[Message]) -> list[Outcome]:
         """Store messages and return what became of each, in the order given.

@@ -21,6 +21,7 @@ from pipeline.archive import bson
 from pipeline.archive.annotations import MediaTypes
 from pipeline.archive.archive import Archive
 from pipeline.archive.documents import read_documents
+from pipeline.archive.headers import read as read_headers
 from pipeline.archive.lookup import COLUMNS, ArchivedRow
 from pipeline.archive.media_types import media_types_of
 from pipeline.archive.message import Message
@@ -240,5 +241,6 @@ async def _types(
     """Give the media types as archived; objects of older archives do not say theirs."""
     known = [document.annotations.get("media_type", "") for document in documents]
     silent = [message for message, name in zip(stored, known, strict=True) if not name]
-    told = iter(await media_types_of(silent, media_types))
+    named = [read_headers(message.headers).media_type for message in silent]
+    told = iter(await media_types_of(silent, named, media_types))
     return [name or next(told) for name in known]
