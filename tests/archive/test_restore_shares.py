@@ -211,6 +211,34 @@ def _kill_after(lines: int, delay_seconds: float, site: Site) -> None:
         child.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.parametrize("working", [False, True], ids=["while they start", "while they work"])
+async def test_an_interrupt_is_for_the_first_process_alone(site: Site, working: bool) -> None:
+    """A terminal interrupts them all."""
+    code, said = await asyncio.to_thread(_interrupt_others, working, site)
+    assert (code, said) == (0, "")
+    await site.check_complete()
+
+
+def _interrupt_others(working: bool, site: Site) -> tuple[int, str]:
+    """Interrupt the processes of a restore, give its exit code and what was written to standard error."""
+    command = [sys.executable, "-m", "tests.archive.sharing"]
+    given = [*command, str(site.folder), site.elsewhere.address, site.topic]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(given, stdout=pipe, stderr=pipe, text=True) as child:
+        assert child.stdout is not None
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        child.stdout.readline()
+        # One is Python's own, which looks after what the others leave behind.
+        while len(children.read_text().split()) <= CORES:
+            os.sched_yield()
+        if working:
+            child.stdout.readline()
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGINT)
+        said = child.communicate()[1]
+        return child.returncode, said
+
+
 async def test_what_one_share_fails_of_is_said_as_it_was_raised(site: Site) -> None:
     await site.restore(site.elsewhere)
     (site.folder / "journal.2").write_bytes(b"no journal\n")

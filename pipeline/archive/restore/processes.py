@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol, TypeVar
@@ -58,7 +59,7 @@ async def _run(elsewhere: Elsewhere, share: Share, progress: Told) -> Report:
     process = _STARTING.Process(target=_main, args=(theirs, elsewhere, share), daemon=True)
     try:
         # Here and at the end some ms, not in a thread: a cancelled task would not wait for that.
-        process.start()
+        _start(process)
         theirs.close()
         while isinstance(received := await _receive(ours, process), Progress):
             progress(received)
@@ -78,6 +79,16 @@ async def _receive(channel: Connection, process: BaseProcess) -> Progress | Repo
         why = f"a process of the restore ended with exit code {process.exitcode}"
         raise Unavailable("restore messages", why, "run it again with its journal") from None
     return received
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process that no terminal interrupts: the one that started it ends it."""
+    resource_tracker.ensure_running()  # which would take the mask away where it is started on the way
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it keeps that
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _end(process: BaseProcess) -> None:
@@ -124,8 +135,6 @@ class _Together:
 
 def _main(channel: Connection, elsewhere: Elsewhere, share: Share) -> None:
     """Play a share back; everything said on the way goes to who started this process."""
-    # A terminal interrupts both; the one that started this one ends it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     async def work(archive: Archive, destination: Log) -> Report:
