@@ -186,5 +186,5 @@ def wanted(subjects: Sequence[Subject], *, attempts: int = 0) -> Wanted:
     return Wanted(
         places=[subject.place for subject in subjects if subject.place is not None],
         uuids=list(uuids),
-        contents=list({subject.content for subject in subjects}),
+        contents=[subject.content for subject in subjects],
     )

@@ -6,16 +6,16 @@ one, by COPY. Both measured: see docs/decisions.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipeline import limits_archive
 from pipeline.archive.message import Content, Place
 from pipeline.archive.rows import Row
+from pipeline.archive.storing import postgres_copy
 from pipeline.archive.storing.dedupe import Known, Rule, Stored, Wanted, stretch
 
 # The limits inside make the planner probe the index once a message; a join it may turn into a scan of all.
@@ -36,8 +36,10 @@ WHERE coalesce(m.cluster, '') = $1 AND m.topic = $2 AND m.kafka_partition = $3
 
 _WITHOUT_PLACE = "SELECT EXISTS (SELECT 1 FROM messages WHERE topic = ANY($1) AND kafka_offset IS NULL)"
 
+# In their order, as neighbours share pages of the index.
 _UUIDS = """
-SELECT found.* FROM unnest(string_to_array($1, ',')::uuid[]) AS asked(uuid)
+SELECT found.* FROM (
+    SELECT uuid FROM unnest(string_to_array($1, ',')::uuid[]) AS given(uuid) ORDER BY uuid) AS asked
 CROSS JOIN LATERAL (SELECT m.uuid, m.topic, m."timestamp", m.message_crc32, m.sha256
     FROM messages m WHERE m.uuid = asked.uuid LIMIT 1) AS found
 """
@@ -172,14 +174,18 @@ async def copy(connection: AsyncConnection, rows: Sequence[Row]) -> set[UUID]:
     transaction must have begun: the driver knows nothing of one that has only been announced.
     """
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    for start in range(0, len(rows), limits_archive.ARCHIVE_COPY_ROWS):
-        some = [
-            msgspec.structs.astuple(row) for row in rows[start : start + limits_archive.ARCHIVE_COPY_ROWS]
-        ]
-        await driver.copy_records_to_table("messages", records=some, columns=Row.__struct_fields__)
+    chunks = await postgres_copy.chunks(rows)
+    await driver.copy_to_table(
+        "messages", source=_each(chunks), columns=Row.__struct_fields__, format="binary"
+    )
     times: dict[str, list[int]] = {}
     for row in rows:
         times.setdefault(row.topic, []).append(row.timestamp)
     counts = list(times), list(map(min, times.values())), list(map(max, times.values()))
     await connection.exec_driver_sql(_COUNT, (*counts, list(map(len, times.values()))))
     return {row.uuid for row in rows}
+
+
+async def _each(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
