@@ -4,9 +4,9 @@
 
 Measured beside bare aiokafka in the same run, with the same records, at hand in memory, idempotent and
 acknowledged by all replicas: `send` of its producer, a message a call, and batches put together by hand,
-which is the most a client can do. Rows are in SQLite and objects in a folder; and in PostgreSQL and S3
-where the environment names them. As from the command line, a restore is shared out among processes, one a
-core, and the time to start them counts. Needs the Kafka named by PIPELINE_TEST_KAFKA.
+which is the most a client can do. Rows are in SQLite and objects in a folder; and in PostgreSQL, and in S3
+too, where the environment names them. As from the command line, a restore is shared out among processes,
+one a core, and the time to start them counts. Needs the Kafka named by PIPELINE_TEST_KAFKA.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ from pipeline.objects.location import make_store
 PARTITIONS = 8
 BATCH = 400
 PACK = 5000
+LAYOUTS = ("packs", "objects")
 SINGLE = 10
 """One in so many messages is also stored as an object of its own."""
 T = TypeVar("T")
@@ -154,15 +155,16 @@ async def warm(address: str, messages: list[Message]) -> None:
 
 
 async def measure(
-    address: str, database: str, objects: str, messages: list[Message], kind: str
+    address: str, database: str, objects: str, messages: list[Message], layouts: Sequence[str] = LAYOUTS
 ) -> list[Rate]:
     """Measure one archive, with packs and with single objects."""
+    kind = f"{database.partition(':')[0]} and {objects.partition(':')[0]}"
     rates = []
     name = f"bench-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         opened = Opened(database, objects, Path(folder), address)
         async with opened.here() as (archive, log):
-            for layout in ("packs", "objects"):
+            for layout in layouts:
                 topic = f"{name}-{layout}"
                 some = messages if layout == "packs" else messages[: len(messages) // SINGLE]
                 await _archive(archive, topic, layout, some)
@@ -216,11 +218,12 @@ async def measure_all(address: str, count: int) -> list[Rate]:
         for n, each in enumerate(make_messages(count, "made"))
     ]
     await warm(address, messages)
-    rates = await measure(address, "sqlite:", "folder:", messages, "SQLite and folder")
+    rates = await measure(address, "sqlite:", "folder:", messages)
     if where := servers():
         objects = f"{where.objects}&prefix=bench-{uuid.uuid4().hex[:8]}"
         async with _postgres(where.postgres) as url:
-            rates += await measure(address, url, objects, messages, "PostgreSQL and S3")
+            rates += await measure(address, url, "folder:", messages)
+            rates += await measure(address, url, objects, messages, ["packs"])
     return rates
 
 
