@@ -256,6 +256,14 @@ async def test_the_journal_of_a_share_is_none_of_a_restore_nor_of_another_share(
         await site.restore(site.elsewhere)
 
 
+async def test_a_new_restore_never_takes_journals_of_shares_that_were_left(site: Site) -> None:
+    await site.restore(site.elsewhere)
+    (site.folder / "journal").unlink()
+    with pytest.raises(Conflict, match=r"another restore are there: .*journal\.1"):
+        await site.restore(site.elsewhere)
+    assert not (site.folder / "journal").read_bytes()
+
+
 async def test_topics_that_are_gone_when_it_goes_on_are_told(site: Site) -> None:
     await site.restore(site.elsewhere)
     await remove_topics(site.elsewhere.address, site.topic)

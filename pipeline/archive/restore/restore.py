@@ -23,7 +23,7 @@ from pipeline.archive.restore.processes import Elsewhere, run_in_processes
 from pipeline.archive.restore.report import Options, Progress, Report, Selection
 from pipeline.archive.restore.run import Run, Told, Work
 from pipeline.archive.restore.selection import Newest, find_newest
-from pipeline.archive.restore.shares import Share, merged, run_share, shares_of, split
+from pipeline.archive.restore.shares import Share, check_unused, merged, run_share, shares_of, split
 from pipeline.archive.restore.target import Topics, make_topics, plan_topics
 from pipeline.errors import BadInput, Conflict, Unavailable
 from pipeline.log.port import Log
@@ -119,6 +119,7 @@ async def _run(
     if begun is None and elsewhere is not None:
         shares = split(plan, targets, options)
         if len(shares) > 1:
+            await asyncio.to_thread(check_unused, options, len(shares))
             begun = Shared(VERSION, selection, bound(options), plan.newest, targets, shares)
             await journal.write(begun)
     if isinstance(begun, Shared):

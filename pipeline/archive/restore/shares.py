@@ -23,7 +23,7 @@ from pipeline.archive.restore.report import Moved, Options, Report, Selection, V
 from pipeline.archive.restore.run import Run, Told, Work
 from pipeline.archive.restore.selection import Lane, Newest, Total, conditions_of_selection
 from pipeline.archive.restore.target import keeps_partition
-from pipeline.errors import Damaged
+from pipeline.errors import Conflict, Damaged
 from pipeline.log.port import Log
 
 
@@ -85,6 +85,21 @@ def shares_of(begun: Shared, plan: Plan, selection: Selection, options: Options)
         )
         for number, lanes in enumerate(begun.shares, start=1)
     ]
+
+
+def check_unused(options: Options, count: int) -> None:
+    """Refuse to begin beside journals of shares that say what another restore sent.
+
+    Raises:
+        Conflict: There is one; its restore's own journal is not there any more.
+    """
+    paths = [_own(options.journal, number) for number in range(1, count + 1)]
+    if left := [str(path) for path in paths if path is not None and path.exists()]:
+        raise Conflict(
+            f"begin the journal {options.journal}",
+            f"journals of another restore are there: {', '.join(left)}",
+            "remove them too, or name another file",
+        )
 
 
 def _own_files(options: Options, number: int) -> Options:
